@@ -1,0 +1,55 @@
+# Everything that this project does. The README lists the same steps without make.
+PYTHON ?= python3
+VENV := $(CURDIR)/.venv
+export PATH := $(VENV)/bin:$(PATH)
+READY := $(VENV)/.ready
+.DEFAULT_GOAL := help
+.PHONY: help setup data repro test lint unit pipeline notebooks figures lab clean
+
+help:  ## list the commands
+	@sed -n 's/^\([a-z]*\):.*## /  make \1#/p' $(MAKEFILE_LIST) | column -t -s '#'
+
+$(READY): requirements.txt constraints.txt pyproject.toml
+	@echo "== environment: .venv with the pinned packages (about 2 minutes, once)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed: make PYTHON=python3.11 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements.txt -c constraints.txt
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+setup: $(READY)  ## virtual environment with the pinned packages
+	@python -m btsee_lib.pipeline check
+
+data: setup  ## fetch and verify the data set (30 MB)
+	@python -m btsee_lib.pipeline data
+
+repro: data  ## make every figure, table and executed notebook (dvc repro)
+	@echo "== pipeline: 01 to 05 and the published results (about 10 minutes on two cores the first time)"
+	dvc repro
+	@python -m btsee_lib.pipeline times
+
+test: lint unit pipeline notebooks  ## run everything that checks the project
+
+lint: setup  ## style
+	ruff check .
+	ruff format --check .
+
+unit: data  ## unit tests (about a minute)
+	pytest
+
+pipeline: data  ## the whole pipeline at toy size in a temporary clone (about 4 minutes)
+	pytest -m pipeline
+
+notebooks: data  ## run the executed notebooks again and compare their outputs
+	TQDM_DISABLE=1 pytest --nbval --nbval-current-env -p no:cacheprovider reports/notebooks
+
+figures: setup  ## draw the figures again from the tables in git, without training
+	@python -m btsee_lib.pipeline figures
+
+lab: setup  ## JupyterLab on the notebooks
+	jupyter lab --notebook-dir=notebooks
+
+clean:  ## remove what was made here; data/ and .venv stay
+	rm -rf artifacts .dvc/cache .dvc/tmp .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

@@ -1,0 +1,172 @@
+"""Results that take long are kept with a fingerprint of everything they were made from.
+
+The fingerprint covers the parameters, the source code of the modules that did the work, and the
+fingerprints of the artefacts that went in. An artefact whose fingerprint fits is loaded, any other
+is made anew: changing a figure or a sentence in a notebook retrains nothing, and no result of other
+parameters is ever taken for this one's. A folder gets its final name only when it is complete.
+"""
+
+import ast
+import hashlib
+import inspect
+import io
+import json
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from pydantic import BaseModel
+
+from btsee_lib.config import repository_root
+
+FINGERPRINT = "fingerprint.json"
+
+
+class ArtefactError(RuntimeError):
+    """An artefact is missing, damaged, or of other parameters; the message names the remedy."""
+
+
+def folder_of(name: str) -> Path:
+    """Return where the artefact of that name lies."""
+    return repository_root() / "artifacts" / name
+
+
+def fingerprint(
+    parameters: Sequence[BaseModel], modules: Sequence[ModuleType], inputs: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Describe what an artefact is made from.
+
+    Parameters
+    ----------
+    parameters : sections of ``params.yaml``.
+    modules : whose source code decides the result.
+    inputs : names of artefacts that go in; each must exist.
+    """
+    return {
+        "parameters": {type(section).__name__.lower(): section.model_dump() for section in parameters},
+        "code": {module.__name__: _digest_of_code(module) for module in modules},
+        "inputs": {name: digest_of(name) for name in inputs},
+        "torch": torch.__version__.split("+")[0],
+    }
+
+
+def digest_of(name: str) -> str:
+    """Digest of the fingerprint of an artefact that exists.
+
+    Raises
+    ------
+    ArtefactError
+        If there is none, or it is not whole.
+    """
+    return _digest(json.dumps(_read_fingerprint(name), sort_keys=True).encode())
+
+
+def is_current(name: str, expected: dict[str, Any]) -> bool:
+    """Tell whether the artefact is whole and was made from just what is expected."""
+    try:
+        return _read_fingerprint(name) == json.loads(json.dumps(expected))
+    except ArtefactError:
+        return False
+
+
+def ensure(name: str, expected: dict[str, Any], make: Callable[[Path], None]) -> Path:
+    """Return the folder of an artefact, made first if what lies there is not what is expected.
+
+    Parameters
+    ----------
+    make : writes the artefact's files into the folder that it is given.
+    """
+    folder = folder_of(name)
+    if is_current(name, expected):
+        return folder
+    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        make(partial)
+        (partial / FINGERPRINT).write_text(json.dumps(expected, indent=1, sort_keys=True) + "\n")
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return folder
+
+
+def require(name: str, expected: dict[str, Any], stage: str) -> Path:
+    """Return the folder of an artefact that an earlier notebook makes.
+
+    Raises
+    ------
+    ArtefactError
+        If it is missing or was made from something else. The message names the difference.
+    """
+    remedy = f"run 'dvc repro {stage}' first"
+    try:
+        found = _read_fingerprint(name)
+    except ArtefactError as problem:
+        raise ArtefactError(f"{problem}: {remedy}") from None
+    difference = _first_difference(found, json.loads(json.dumps(expected)))
+    if difference:
+        raise ArtefactError(f"artifacts/{name} is of another run ({difference}): {remedy}")
+    return folder_of(name)
+
+
+def save_tensors(path: Path, tensors: dict[str, Any]) -> None:
+    """Write tensors (nested in dicts) so that equal tensors give equal bytes."""
+    buffer = io.BytesIO()  # torch.save puts a file's own name into the bytes, a buffer has none
+    torch.save(tensors, buffer)
+    path.write_bytes(buffer.getvalue())
+
+
+def load_tensors(path: Path) -> dict[str, Any]:
+    """Read what ``save_tensors`` wrote: data only, no code is run.
+
+    Raises
+    ------
+    ArtefactError
+        If the file is damaged.
+    """
+    try:
+        return torch.load(path, weights_only=True)
+    except Exception:
+        raise ArtefactError(f"{path} cannot be read: delete it and run 'dvc repro'") from None
+
+
+def _read_fingerprint(name: str) -> dict[str, Any]:
+    path = folder_of(name) / FINGERPRINT
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise ArtefactError(f"artifacts/{name} does not exist") from None
+    except ValueError:
+        raise ArtefactError(f"artifacts/{name}/{FINGERPRINT} is damaged") from None
+
+
+def _first_difference(found: Any, expected: Any, path: str = "") -> str:
+    if isinstance(found, dict) and isinstance(expected, dict):
+        for key in sorted(set(found) | set(expected)):
+            difference = _first_difference(found.get(key), expected.get(key), f"{path}.{key}" if path else key)
+            if difference:
+                return difference
+        return ""
+    return "" if found == expected else f"{path} is {found!r}, expected {expected!r}"
+
+
+def _digest_of_code(module: ModuleType) -> str:
+    """Digest of what a module does: comments and docstrings may change, statements may not."""
+    tree = ast.parse(inspect.getsource(module))
+    for node in ast.walk(tree):
+        if (
+            isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+            and ast.get_docstring(node) is not None
+        ):
+            del node.body[0]
+    return _digest(ast.dump(tree).encode())
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]

@@ -1,0 +1,207 @@
+"""ResNet18 in four stages that can be walked one at a time, and its training.
+
+The stages are what an early exit needs: branch b reads the output of stage b, and a sample that
+leaves there never enters stage b + 1. Training, cost and both ways of stopping share this one
+definition. The blocks are torchvision's (He 2016, arXiv 1512.03385).
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torchvision.models.resnet import BasicBlock
+
+from btsee_lib.config import Backbone as BackboneParameters
+from btsee_lib.data import ImageSet, Splits
+
+STAGE_OF = {"conv1": 0, "bn1": 0, "layer1": 0, "layer2": 1, "layer3": 2, "layer4": 3, "fc": 3}
+WATCHED = 2000
+
+
+class StagedResNet18(nn.Module):
+    """ResNet18 as ``stages``, a list of four modules.
+
+    Parameters
+    ----------
+    num_classes : number of classes, K.
+    in_channels : channels of an image.
+    width : channels of the first stage; 64 is the published network.
+    stem : "imagenet" is torchvision's stem (7 x 7 convolution, stride 2, max pooling);
+        "small" a 3 x 3 convolution of stride 1, for images of about 32 x 32.
+
+    A state dict of torchvision's ``resnet18`` loads as it is into ``width=64, stem="imagenet"``.
+    """
+
+    def __init__(self, num_classes: int, in_channels: int = 3, width: int = 64, stem: str = "small"):
+        super().__init__()
+        self.num_classes, self.in_channels, self.width, self.stem = num_classes, in_channels, width, stem
+        self.stages = nn.ModuleList(
+            [
+                nn.Sequential(OrderedDict(**_stem(in_channels, width, stem), layer1=_layer(width, width, 1))),
+                nn.Sequential(OrderedDict(layer2=_layer(width, 2 * width, 2))),
+                nn.Sequential(OrderedDict(layer3=_layer(2 * width, 4 * width, 2))),
+                nn.Sequential(
+                    OrderedDict(
+                        layer4=_layer(4 * width, 8 * width, 2),
+                        avgpool=nn.AdaptiveAvgPool2d(1),
+                        flatten=nn.Flatten(),
+                        fc=nn.Linear(8 * width, num_classes),
+                    )
+                ),
+            ]
+        )
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        self.register_load_state_dict_pre_hook(_rename_torchvision_keys)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits (N, K) for normalised images float32 (N, C, H, W)."""
+        for stage in self.stages:
+            images = stage(images)
+        return images
+
+
+def _stem(in_channels: int, width: int, stem: str) -> dict[str, nn.Module]:
+    if stem == "small":
+        return {
+            "conv1": nn.Conv2d(in_channels, width, 3, padding=1, bias=False),
+            "bn1": nn.BatchNorm2d(width),
+            "relu": nn.ReLU(inplace=True),
+        }
+    if stem == "imagenet":
+        return {
+            "conv1": nn.Conv2d(in_channels, width, 7, stride=2, padding=3, bias=False),
+            "bn1": nn.BatchNorm2d(width),
+            "relu": nn.ReLU(inplace=True),
+            "maxpool": nn.MaxPool2d(3, stride=2, padding=1),
+        }
+    raise ValueError(f"stem is {stem!r}: use 'small' or 'imagenet'")
+
+
+def _layer(channels_in: int, channels_out: int, stride: int) -> nn.Sequential:
+    downsample = None
+    if stride != 1:
+        downsample = nn.Sequential(
+            nn.Conv2d(channels_in, channels_out, 1, stride=stride, bias=False), nn.BatchNorm2d(channels_out)
+        )
+    return nn.Sequential(
+        BasicBlock(channels_in, channels_out, stride, downsample), BasicBlock(channels_out, channels_out)
+    )
+
+
+def _rename_torchvision_keys(module: nn.Module, state: dict, prefix: str, *_: object) -> None:
+    """Turn torchvision's ``layer2.0.conv1.weight`` into ``stages.1.layer2.0.conv1.weight``."""
+    for key in list(state):
+        stage = STAGE_OF.get(key.removeprefix(prefix).split(".")[0])
+        if stage is not None:
+            state[f"{prefix}stages.{stage}.{key.removeprefix(prefix)}"] = state.pop(key)
+
+
+def predict_logits(network: nn.Module, splits: Splits, images: Tensor, batch_size: int = 500) -> Tensor:
+    """Return the logits (N, K) of a network for raw images uint8 (N, C, H, W)."""
+    device = next(network.parameters()).device
+    network.eval()
+    with torch.inference_mode():
+        batches = [
+            network(splits.normalise(batch.to(device)).contiguous(memory_format=torch.channels_last)).cpu()
+            for batch in images.split(batch_size)
+        ]
+    return torch.cat(batches)
+
+
+def train_backbone(
+    backbone: StagedResNet18,
+    splits: Splits,
+    parameters: BackboneParameters,
+    progress: Callable = iter,
+) -> pd.DataFrame:
+    """Train with SGD, a one-cycle learning rate, flips and label smoothing.
+
+    The first ``reduced_epochs`` see images scaled down to ``reduced_size`` pixels, which costs a
+    fraction of the time and, on a fixed budget, buys more epochs.
+
+    Parameters
+    ----------
+    backbone : trained in place, on the device where it is.
+    progress : wraps the list of epochs, for example ``tqdm``.
+
+    Returns
+    -------
+    DataFrame
+        One row an epoch: ``epoch, learning_rate, train_loss, valid_loss, valid_accuracy``.
+        The validation figures are of the first ``WATCHED`` images, for the eye: nothing is chosen
+        by them.
+    """
+    generator = torch.Generator().manual_seed(parameters.seed)
+    optimizer = torch.optim.SGD(
+        backbone.parameters(),
+        lr=parameters.learning_rate,
+        momentum=parameters.momentum,
+        weight_decay=parameters.weight_decay,
+        nesterov=True,
+    )
+    steps = -(-len(splits.train) // parameters.batch_size)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, max_lr=parameters.learning_rate, total_steps=parameters.epochs * steps, pct_start=0.25
+    )
+    backbone.to(memory_format=torch.channels_last)
+    watched = splits.valid.labels[:WATCHED]
+    rows = []
+    for epoch in progress(range(1, parameters.epochs + 1)):
+        learning_rate = optimizer.param_groups[0]["lr"]
+        size = parameters.reduced_size if epoch <= parameters.reduced_epochs else None
+        loss = _train_epoch(backbone, splits, optimizer, schedule, parameters, size, generator)
+        logits = predict_logits(backbone, splits, splits.valid.images[:WATCHED])
+        rows.append(
+            {
+                "epoch": epoch,
+                "learning_rate": learning_rate,
+                "train_loss": loss,
+                "valid_loss": float(functional.cross_entropy(logits, watched)),
+                "valid_accuracy": float((logits.argmax(1) == watched).float().mean()),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _train_epoch(
+    backbone: StagedResNet18,
+    splits: Splits,
+    optimizer: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+    parameters: BackboneParameters,
+    size: int | None,
+    generator: torch.Generator,
+) -> float:
+    """Run one epoch, on images scaled to ``size`` pixels if given, and return the mean loss."""
+    backbone.train()
+    device = next(backbone.parameters()).device
+    train: ImageSet = splits.train
+    total = 0.0
+    for batch in torch.randperm(len(train), generator=generator).split(parameters.batch_size):
+        images = splits.normalise(random_flip(train.images[batch], generator).to(device))
+        if size is not None:
+            images = functional.interpolate(images, size=(size, size), mode="bilinear", antialias=True)
+        logits = backbone(images.contiguous(memory_format=torch.channels_last))
+        loss = functional.cross_entropy(
+            logits, train.labels[batch].to(device), label_smoothing=parameters.label_smoothing
+        )
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        total += loss.item() * len(batch)
+    return total / len(train)
+
+
+def random_flip(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Mirror each image (N, C, H, W) left to right with probability one half."""
+    flipped = torch.rand(len(images), generator=generator) < 0.5
+    return torch.where(flipped.view(-1, 1, 1, 1), images.flip(3), images)
+
+
+__all__ = ["StagedResNet18", "predict_logits", "train_backbone"]

@@ -1,0 +1,99 @@
+"""The cascade: a sample leaves at the first branch that is sure enough of it.
+
+``simulate`` decides from stored confidences, without running anything. ``Cascade`` runs the network
+and really stops: what has left a branch is not computed any further. Both give the same exits.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from btsee_lib.calibration import confidence_and_class, leaves
+
+
+class Exits(NamedTuple):
+    """For each sample (N,): its label, the exit it took (0 .. B, B is the backbone), its confidence."""
+
+    label: Tensor
+    exit: Tensor
+    confidence: Tensor
+
+
+def simulate(
+    confidence: Tensor,
+    predicted: Tensor,
+    backbone_predicted: Tensor,
+    thresholds: Tensor,
+    backbone_confidence: Tensor | None = None,
+) -> Exits:
+    """Decide where samples leave, from what every branch says of every sample.
+
+    Parameters
+    ----------
+    confidence, predicted : (B, N).
+    backbone_predicted : int64 (N,).
+    thresholds : (B, K); inf keeps a class in.
+    backbone_confidence : (N,), reported for those that go to the end; nan without it.
+    """
+    label = backbone_predicted.clone()
+    exit_taken = torch.full_like(label, len(confidence))
+    if backbone_confidence is None:
+        backbone_confidence = torch.full(label.shape, torch.nan)
+    sure = backbone_confidence.clone()
+    for b in reversed(range(len(confidence))):  # an earlier exit overrules a later one
+        out = leaves(confidence[b], predicted[b], thresholds[b])
+        label[out] = predicted[b][out]
+        exit_taken[out] = b
+        sure[out] = confidence[b][out].to(sure.dtype)
+    return Exits(label, exit_taken, sure)
+
+
+class Cascade(nn.Module):
+    """A backbone with branches that stops as early as the thresholds allow.
+
+    Parameters
+    ----------
+    backbone : has ``stages``, B + 1 modules, the last of which ends in logits.
+    branches : B modules with ``squeeze`` and ``forward``.
+    thresholds : (B, K); a branch whose thresholds are all inf is closed and not run.
+    """
+
+    def __init__(self, backbone: nn.Module, branches: Sequence[nn.Module], thresholds: Tensor):
+        super().__init__()
+        if thresholds.ndim != 2 or len(thresholds) != len(branches):
+            raise ValueError(f"thresholds are {tuple(thresholds.shape)}: expected ({len(branches)}, classes)")
+        if thresholds.isnan().any():
+            raise ValueError("thresholds hold nan: use inf for a class that never leaves")
+        self.backbone = backbone
+        self.branches = nn.ModuleList(branches)
+        self.register_buffer("thresholds", thresholds.clone())
+        self.closed = [bool(row.isinf().all()) for row in thresholds]
+
+    @torch.inference_mode()
+    def predict(self, images: Tensor) -> Exits:
+        """Classify normalised images (N, C, H, W); the order of results is that of the images."""
+        self.eval()
+        label = torch.empty(len(images), dtype=torch.int64, device=images.device)
+        exit_taken, confidence = torch.empty_like(label), torch.empty(len(images), device=images.device)
+        remaining = torch.arange(len(images), device=images.device)
+        feature_map = images
+        for b, stage in enumerate(self.backbone.stages):
+            if len(remaining) == 0:
+                break
+            feature_map = stage(feature_map)
+            is_last = b == len(self.branches)
+            if not is_last and self.closed[b]:
+                continue
+            logits = feature_map if is_last else self.branches[b](self.branches[b].squeeze(feature_map))
+            sure, predicted = confidence_and_class(logits)
+            out = (
+                torch.ones_like(sure, dtype=torch.bool)
+                if is_last
+                else leaves(sure, predicted, self.thresholds[b])
+            )
+            gone = remaining[out]
+            label[gone], confidence[gone], exit_taken[gone] = predicted[out], sure[out], b
+            remaining, feature_map = remaining[~out], feature_map[~out]
+        return Exits(label, exit_taken, confidence)

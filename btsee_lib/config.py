@@ -1,0 +1,174 @@
+"""Parameters, the repository's root, and a reproducible torch.
+
+``params.yaml`` is the one place where parameters stand. Each of its sections is described by a
+class below, and ``params("backbone")`` reads, checks and returns one of them. A stage of
+``dvc.yaml`` names the sections that its notebook reads.
+"""
+
+import os
+import random
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import torch
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+Positive = Annotated[int, Field(ge=1)]
+Rate = Annotated[float, Field(gt=0, le=10)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+Margin = Annotated[float, Field(ge=-1, le=1)]
+
+
+class ParameterError(ValueError):
+    """``params.yaml`` holds something that cannot be used; the message names the key."""
+
+
+class Section(BaseModel):
+    """A section of ``params.yaml``: unknown keys are refused, values do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Data(Section):
+    name: str
+    seed: Seed
+    limit: Annotated[int, Field(ge=100)] | None
+
+
+class Backbone(Section):
+    width: Annotated[int, Field(ge=4, le=256)]
+    stem: Literal["small", "imagenet"]
+    epochs: Positive
+    reduced_epochs: Annotated[int, Field(ge=0)]
+    reduced_size: Annotated[int, Field(ge=8)]
+    batch_size: Positive
+    learning_rate: Rate
+    momentum: Annotated[float, Field(ge=0, lt=1)]
+    weight_decay: Annotated[float, Field(ge=0, le=1)]
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)]
+    seed: Seed
+
+
+class Features(Section):
+    batch_size: Positive
+
+
+class Branches(Section):
+    channels: Positive
+    kernel_size: Annotated[int, Field(ge=1, le=15)]
+    labels: Literal["truth", "backbone"]
+    epochs: Positive
+    batch_size: Positive
+    learning_rate: Rate
+    weight_decay: Annotated[float, Field(ge=0, le=1)]
+
+
+class Boosting(Section):
+    seeds: Annotated[list[Seed], Field(min_length=1)]
+    margins: Annotated[list[Annotated[list[Margin], Field(min_length=1)]], Field(min_length=3, max_length=3)]
+    bar_ceiling: Annotated[float, Field(gt=0, le=2)]
+    min_support: Positive
+    min_survivors: Positive
+
+
+class Evaluation(Section):
+    seed: Seed
+    resamples: Annotated[int, Field(ge=10)]
+    confidence: Annotated[float, Field(gt=0.5, lt=1)]
+    max_drops: Annotated[list[Annotated[float, Field(gt=0, le=100)]], Field(min_length=1)]
+
+
+SECTIONS = {
+    "data": Data,
+    "backbone": Backbone,
+    "features": Features,
+    "branches": Branches,
+    "boosting": Boosting,
+    "evaluation": Evaluation,
+}
+
+
+def repository_root(start: Path | None = None) -> Path:
+    """Return the nearest folder, from the working directory upwards, that holds ``dvc.yaml``."""
+    start = Path(start or Path.cwd()).resolve()
+    for folder in (start, *start.parents):
+        if (folder / "dvc.yaml").is_file():
+            return folder
+    raise FileNotFoundError(f"no dvc.yaml in {start} or above it: start inside the repository")
+
+
+def params(section: str, path: Path | None = None) -> Section:
+    """Read one section of ``params.yaml``, checked.
+
+    Parameters
+    ----------
+    section : one of ``SECTIONS``.
+    path : the file, by default the one at the repository's root.
+
+    Raises
+    ------
+    ParameterError
+        If the file or the section cannot be used. The message names key, value and remedy.
+    """
+    path = Path(path or repository_root() / "params.yaml")
+    everything = _read_yaml(path)
+    unknown = sorted(set(everything) - set(SECTIONS))
+    if unknown:
+        raise ParameterError(f"{path.name}: unknown section '{unknown[0]}': use one of {', '.join(SECTIONS)}")
+    if section not in SECTIONS or section not in everything:
+        raise ParameterError(f"{path.name}: no section '{section}': use one of {', '.join(SECTIONS)}")
+    try:
+        return SECTIONS[section].model_validate(everything[section])
+    except ValidationError as problem:
+        raise ParameterError(_sentence(path.name, section, problem)) from None
+
+
+def check_params(path: Path | None = None) -> None:
+    """Check every section, so that a wrong value is found before any long work."""
+    for section in SECTIONS:
+        params(section, path)
+
+
+def _read_yaml(path: Path) -> dict:
+    try:
+        everything = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise ParameterError(f"{path} does not exist: restore it with 'git checkout params.yaml'") from None
+    except yaml.YAMLError as problem:
+        place = getattr(problem, "problem_mark", None)
+        line = f", line {place.line + 1}" if place else ""
+        raise ParameterError(f"{path.name}{line}: this is not valid YAML: correct the line") from None
+    if not isinstance(everything, dict):
+        raise ParameterError(f"{path.name} holds no sections: restore it with 'git checkout params.yaml'")
+    return everything
+
+
+def _sentence(file: str, section: str, problem: ValidationError) -> str:
+    first = problem.errors()[0]
+    key = ".".join(str(part) for part in (section, *first["loc"]))
+    if first["type"] == "missing":
+        return f"{file}: {key} is missing: add it"
+    if first["type"] == "extra_forbidden":
+        known = ", ".join(SECTIONS[section].model_fields)
+        return f"{file}: {key} is not a parameter: the section {section} has {known}"
+    expected = first["msg"][0].lower() + first["msg"][1:]
+    return f"{file}: {key} is {first['input']!r}: {expected}"
+
+
+def set_up_torch(seed: int, max_threads: int = 2) -> torch.device:
+    """Seed everything, ask for deterministic algorithms, and choose the device.
+
+    At most ``max_threads`` CPU threads are used, and fewer where ``OMP_NUM_THREADS`` says so: the
+    number of threads changes the last digits, so it is held where it can be.
+    """
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
+    # Filling fresh memory is for finding errors; it costs a third of the training time here.
+    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.set_num_threads(min(max_threads, torch.get_num_threads()))
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,0 +1,263 @@
+"""What the configurations cost and what they save, chosen on ``valid`` and reported on ``test``.
+
+A *cell* is one of the 2 x 2 of training (independent, boosted) and calibration (full, survivors).
+The baseline is independent + full, BTS-EE is boosted + survivors. Two cells with equal margins
+need not spend the same, so they are compared at equal compute: along their Pareto fronts, whose
+members are picked on the validation split.
+"""
+
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.stats import binomtest
+from torch import Tensor
+
+from btsee_lib.boosting import Features, backbone_precision, configurations
+from btsee_lib.calibration import calibrate, confidence_and_class, precision_bars
+from btsee_lib.cascade import Exits, simulate
+from btsee_lib.config import Boosting as BoostingParameters
+from btsee_lib.cost import CostModel
+
+CELLS = [("independent", "full"), ("independent", "survivors"), ("boosted", "full"), ("boosted", "survivors")]
+BASELINE, BTS_EE = CELLS[0], CELLS[3]
+TIE = 1e-6  # points: smaller differences are of rounding
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """What every configuration decided on the test split.
+
+    ``table`` has one row a seed x training x calibration x configuration; ``correct`` bool (R, N)
+    and ``macs`` float32 (R, N) hold its row's verdict and cost image by image;
+    ``backbone_correct`` bool (N,); ``backbone_macs`` the MACs of the bare backbone.
+    """
+
+    table: pd.DataFrame
+    correct: np.ndarray
+    macs: np.ndarray
+    backbone_correct: np.ndarray
+    backbone_macs: int
+
+
+class Tally:
+    """Runs cascades over ``valid`` and ``test``, one after the other, and collects what they decide."""
+
+    def __init__(self, features: Features, cost: CostModel):
+        self.features, self.cost = features, cost
+        self.rows, self.correct, self.macs = [], [], []
+
+    def add(self, names: dict, said: dict[str, tuple[Tensor, Tensor]], thresholds: Tensor) -> None:
+        """Run one cascade.
+
+        Parameters
+        ----------
+        names : what tells the cascade from others, the first columns of its row.
+        said : for valid and test, what the branches say: confidence and class, (B, N) each.
+        thresholds : (B, K).
+        """
+        result = {
+            name: run_simulation(*said[name], self.features[name], thresholds, self.cost)
+            for name in ("valid", "test")
+        }
+        chosen_by = result["valid"].summary()
+        self.rows.append(
+            names
+            | result["test"].summary()
+            | {"valid_drop": chosen_by["drop"], "valid_reduction": chosen_by["reduction"]}
+        )
+        self.correct.append(result["test"].correct.numpy())
+        self.macs.append(result["test"].macs.numpy())
+
+    def decisions(self) -> Decisions:
+        """Return all that was collected."""
+        test = self.features["test"]
+        return Decisions(
+            table=pd.DataFrame(self.rows),
+            correct=np.stack(self.correct),
+            macs=np.stack(self.macs),
+            backbone_correct=(test.predicted == test.labels).numpy(),
+            backbone_macs=self.cost.backbone,
+        )
+
+
+def calibrated(
+    trained: object,
+    cell: tuple[str, str],
+    margins: tuple[float, ...],
+    said: dict[str, tuple[Tensor, Tensor]],
+    features: Features,
+    limits: BoostingParameters,
+) -> tuple[dict[str, tuple[Tensor, Tensor]], Tensor]:
+    """Pick the branches of a configuration and set their thresholds on ``valid``.
+
+    Parameters
+    ----------
+    trained : the branches of one seed, ``stored.SeedBranches``.
+    said : what all of them say: confidence and class (nodes, N), for valid and test.
+
+    Returns
+    -------
+    What the chosen branches say, (B, N), and the thresholds (B, K).
+    """
+    training, calibration = cell
+    nodes = trained.rows(training, margins)
+    chosen = {name: (confidence[nodes], predicted[nodes]) for name, (confidence, predicted) in said.items()}
+    bars = precision_bars(backbone_precision(features), margins, limits.bar_ceiling)
+    return chosen, calibrate(*chosen["valid"], features["valid"].labels, bars, limits.min_support, calibration)
+
+
+def evaluate_configurations(
+    cascades: Iterable, features: Features, cost: CostModel, limits: BoostingParameters
+) -> Decisions:
+    """Calibrate every configuration of every cell on ``valid`` and run it.
+
+    Parameters
+    ----------
+    cascades : the trained branches, one ``stored.SeedBranches`` a seed.
+    """
+    tally = Tally(features, cost)
+    for trained in cascades:
+        said = {name: confidence_and_class(logits) for name, logits in trained.logits.items()}
+        for cell, margins in itertools.product(CELLS, configurations(limits)):
+            chosen, thresholds = calibrated(trained, cell, margins, said, features, limits)
+            names = {"seed": trained.seed, "training": cell[0], "calibration": cell[1]}
+            names |= {f"m{b}": margin for b, margin in enumerate(margins, start=1)}
+            tally.add(names, chosen, thresholds)
+    return tally.decisions()
+
+
+def class_exits(
+    cascades: Iterable,
+    features: Features,
+    limits: BoostingParameters,
+    cell: tuple[str, str],
+    margins: tuple[float, ...],
+    classes: Sequence[str],
+) -> pd.DataFrame:
+    """Where the test images of each true class leave: ``class, exit, share``, averaged over seeds."""
+    labels = features["test"].labels
+    shares = []
+    for trained in cascades:
+        said = {name: confidence_and_class(logits) for name, logits in trained.logits.items()}
+        chosen, thresholds = calibrated(trained, cell, margins, said, features, limits)
+        exits = simulate(*chosen["test"], features["test"].predicted, thresholds).exit
+        counts = torch.bincount(
+            labels * (len(margins) + 1) + exits, minlength=len(classes) * (len(margins) + 1)
+        )
+        counts = counts.view(len(classes), -1).double()
+        shares.append(counts / counts.sum(1, keepdim=True))
+    mean = torch.stack(shares).mean(0)
+    rows = [(name, e + 1, float(mean[c, e])) for c, name in enumerate(classes) for e in range(mean.shape[1])]
+    return pd.DataFrame(rows, columns=["class", "exit", "share"])
+
+
+@dataclass(frozen=True)
+class SplitResult:
+    """One cascade on one split: its exits, and what follows from them image by image."""
+
+    exits: Exits
+    correct: Tensor
+    macs: Tensor
+    backbone_accuracy: float
+    backbone_macs: int
+    number_of_exits: int
+
+    def summary(self) -> dict[str, float]:
+        """``accuracy`` (share), ``drop`` (points), ``reduction`` (share), ``exit1`` ... (shares)."""
+        accuracy = float(self.correct.double().mean())
+        shares = torch.bincount(self.exits.exit, minlength=self.number_of_exits).double() / len(self.exits.exit)
+        return {
+            "accuracy": accuracy,
+            "drop": 100 * (self.backbone_accuracy - accuracy),
+            "reduction": 1 - float(self.macs.double().mean()) / self.backbone_macs,
+            **{f"exit{number}": float(share) for number, share in enumerate(shares, start=1)},
+        }
+
+
+def run_simulation(
+    confidence: Tensor, predicted: Tensor, split: object, thresholds: Tensor, cost: CostModel
+) -> SplitResult:
+    """Simulate a cascade with thresholds (B, K) on stored features of a split."""
+    exits = simulate(confidence, predicted, split.predicted, thresholds)
+    return SplitResult(
+        exits=exits,
+        correct=exits.label == split.labels,
+        macs=cost.exit_macs(thresholds)[exits.exit].float(),
+        backbone_accuracy=float((split.predicted == split.labels).double().mean()),
+        backbone_macs=cost.backbone,
+        number_of_exits=len(cost.stages),
+    )
+
+
+def mean_over_seeds(table: pd.DataFrame) -> pd.DataFrame:
+    """Average the rows of a configuration over the seeds."""
+    return table.groupby(configuration_columns(table), sort=False).mean().drop(columns="seed").reset_index()
+
+
+def configuration_columns(table: pd.DataFrame) -> list[str]:
+    """Return the columns that name a row, apart from its seed: those before its ``accuracy``."""
+    return [name for name in table.columns[: table.columns.get_loc("accuracy")] if name != "seed"]
+
+
+def of_cell(table: pd.DataFrame, cell: tuple[str, str]) -> pd.DataFrame:
+    """The rows of one cell."""
+    return table[(table["training"] == cell[0]) & (table["calibration"] == cell[1])]
+
+
+def on_front(drop: Sequence[float], reduction: Sequence[float]) -> np.ndarray:
+    """Which points no other point beats: bool (n,).
+
+    A point is beaten if another drops no more and reduces more, or drops less and reduces no less.
+    """
+    drop, reduction = np.asarray(drop), np.asarray(reduction)
+    no_worse = (drop[:, None] >= drop) & (reduction[:, None] <= reduction)
+    better = (drop[:, None] > drop) | (reduction[:, None] < reduction)
+    return ~(no_worse & better).any(1)
+
+
+def fronts(mean_table: pd.DataFrame) -> pd.DataFrame:
+    """The Pareto front of every cell, its members picked on ``valid``, ordered by test reduction."""
+    parts = []
+    for cell in CELLS:
+        rows = of_cell(mean_table, cell)
+        parts.append(rows[on_front(rows["valid_drop"], rows["valid_reduction"])].sort_values("reduction"))
+    return pd.concat(parts)
+
+
+def drop_at(reduction: np.ndarray, drop: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Interpolate the drop of a curve at the wanted reductions; its end value holds beyond its ends."""
+    order = np.argsort(reduction, kind="stable")
+    return np.interp(wanted, reduction[order], drop[order])
+
+
+def distance_to_front(reduction: np.ndarray, drop: np.ndarray, front: np.ndarray) -> np.ndarray:
+    """Points of accuracy by which each configuration (R,) beats the front at its own reduction."""
+    return drop_at(reduction[front], drop[front], reduction) - drop
+
+
+def recommend(mean_table: pd.DataFrame, max_drops: Iterable[float]) -> pd.DataFrame:
+    """Per cell and allowed drop, the configuration that saves most on ``valid``.
+
+    Cells in which no configuration keeps the drop on ``valid`` have no row.
+    """
+    rows = []
+    for max_drop in max_drops:
+        for cell in CELLS:
+            allowed = of_cell(mean_table, cell)
+            allowed = allowed[allowed["valid_drop"] <= max_drop]
+            if len(allowed):
+                best = allowed.loc[allowed["valid_reduction"].idxmax()]
+                rows.append({"max_drop": max_drop, **best.to_dict()})
+    return pd.DataFrame(rows)
+
+
+def sign_test(gains: Iterable[float]) -> dict[str, float]:
+    """Count wins, losses and ties, with the two-sided p of as uneven a count by chance."""
+    gains = np.asarray(list(gains))
+    wins, losses = int((gains > TIE).sum()), int((gains < -TIE).sum())
+    p = binomtest(wins, wins + losses).pvalue if wins + losses else 1.0
+    return {"wins": wins, "losses": losses, "ties": len(gains) - wins - losses, "p": p}

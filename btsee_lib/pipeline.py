@@ -1,0 +1,186 @@
+"""What a stage of ``dvc.yaml`` runs: a notebook through papermill, and the publishing of results.
+
+``python -m btsee_lib.pipeline run 02_backbone`` executes the notebook and cleans what changes
+between two equal runs. ``... publish 02_backbone`` copies its tables and the executed notebook into
+``reports/`` and draws the figures from the tables. ``... figures`` draws them all again.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+
+from btsee_lib import plots
+from btsee_lib.artefacts import ArtefactError, folder_of
+from btsee_lib.config import ParameterError, check_params, repository_root
+from btsee_lib.data import DataError
+from btsee_lib.reports import METRICS, RECORDING, read_numbers
+from btsee_lib.stored import load_data
+
+
+def run(name: str) -> None:
+    """Execute ``notebooks/NAME.ipynb`` into ``artifacts/reports/NAME/NAME.ipynb``.
+
+    The executed notebook gets its final name only if every cell ran.
+    """
+    import papermill
+
+    check_params()
+    folder = folder_of("reports") / name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    executed = folder / f"{name}.ipynb"
+    partial = folder / f".{name}.partial.ipynb"
+    started = time.perf_counter()
+    os.environ[RECORDING] = "1"
+    print(f"{name}: running (the README lists how long each notebook takes)", flush=True)
+    try:
+        papermill.execute_notebook(
+            repository_root() / "notebooks" / f"{name}.ipynb",
+            partial,
+            cwd=repository_root() / "notebooks",
+            kernel_name="python3",
+            progress_bar=False,
+            stderr_file=sys.stderr,
+        )
+    except papermill.exceptions.PapermillExecutionError as problem:
+        partial.unlink(missing_ok=True)
+        sys.exit(f"{name}: cell {problem.exec_count} failed: {problem.ename}: {problem.evalue}")
+    notebook = nbformat.read(partial, as_version=4)
+    nbformat.write(clean(notebook), executed)
+    partial.unlink()
+    note_time(name, time.perf_counter() - started)
+
+
+def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """Remove what differs between two equal runs: times, random ids, progress bars, error streams."""
+    notebook.metadata = {
+        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+        "language_info": {"name": "python"},
+    }
+    for number, cell in enumerate(notebook.cells):
+        cell["id"] = f"cell-{number:03d}"
+        tags = [tag for tag in cell.metadata.get("tags", []) if tag != "injected-parameters"]
+        cell.metadata = {"tags": tags} if tags else {}
+        if cell.cell_type == "code":
+            cell.outputs = [
+                output
+                for output in cell.outputs
+                if output.get("name") != "stderr"
+                and "application/vnd.jupyter.widget-view+json" not in output.get("data", {})
+            ]
+    return notebook
+
+
+def note_time(name: str, seconds: float) -> None:
+    """Keep how long a notebook took, in a file that nothing depends on."""
+    path = _times_file()
+    times = json.loads(path.read_text()) if path.is_file() else {}
+    times[name] = round(seconds, 1)
+    path.write_text(json.dumps(times, indent=1, sort_keys=True) + "\n")
+    print(f"{name}: {seconds:.0f} s", flush=True)
+
+
+def publish(name: str) -> None:
+    """Copy the tables and the executed notebook of NAME into ``reports/`` and draw its figures."""
+    source, target = folder_of("reports") / name, repository_root() / "reports"
+    for folder in ("notebooks", "tables", "figures"):
+        (target / folder).mkdir(parents=True, exist_ok=True)
+    _copy(source / f"{name}.ipynb", target / "notebooks" / f"{name}.ipynb")
+    for table in sorted(source.glob("*.csv")):
+        _copy(table, target / "tables" / table.name)
+        draw(table.stem)
+
+
+def publish_metrics() -> None:
+    """Merge the numbers of all notebooks into ``reports/metrics.json``."""
+    text = json.dumps(read_numbers(folder_of("reports")), indent=1, sort_keys=True) + "\n"
+    (repository_root() / "reports" / METRICS).write_text(text)
+
+
+def draw(table: str) -> bool:
+    """Draw ``reports/figures/TABLE.png`` from ``reports/tables/TABLE.csv``, if it has a figure."""
+    function = plots.FIGURES.get(table)
+    if function is None:
+        return False
+    reports = repository_root() / "reports"
+    figure = function(pd.read_csv(reports / "tables" / f"{table}.csv"))
+    (reports / "figures").mkdir(exist_ok=True)
+    # No software version or date in the file: equal tables give equal bytes.
+    figure.savefig(reports / "figures" / f"{table}.png", metadata={"Software": None})
+    plots.plt.close(figure)
+    return True
+
+
+def draw_all() -> None:
+    """Draw every figure again from the tables in ``reports/tables``."""
+    drawn = [
+        path.stem
+        for path in sorted((repository_root() / "reports" / "tables").glob("*.csv"))
+        if draw(path.stem)
+    ]
+    print(f"drew {len(drawn)} figures into reports/figures: {', '.join(drawn)}")
+
+
+def fetch_data() -> None:
+    """Fetch and verify the data set that ``params.yaml`` names."""
+    splits = load_data()
+    sizes = ", ".join(f"{len(getattr(splits, name)):,} {name}" for name in ("train", "valid", "test"))
+    print(f"data: {sizes}, from {splits.source}")
+
+
+def print_times() -> None:
+    """Say how long each notebook took when it last ran."""
+    times = json.loads(_times_file().read_text()) if _times_file().is_file() else {}
+    for name, seconds in times.items():
+        print(f"  {name:28} {seconds:6.0f} s")
+    print("Results: reports/notebooks, reports/figures, reports/tables, reports/metrics.json")
+
+
+def _times_file() -> Path:
+    return repository_root() / "artifacts" / "times.json"
+
+
+def _copy(source: Path, target: Path) -> None:
+    partial = target.with_name(f".{target.name}.partial")
+    shutil.copyfile(source, partial)
+    partial.replace(target)
+
+
+ACTIONS = {
+    "check": check_params,
+    "data": fetch_data,
+    "metrics": publish_metrics,
+    "figures": draw_all,
+    "times": print_times,
+}
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("action", choices=("run", "publish", *ACTIONS))
+    parser.add_argument("notebooks", nargs="*", help="names such as 02_backbone")
+    arguments = parser.parse_args()
+    if arguments.action in ACTIONS:
+        ACTIONS[arguments.action]()
+    for name in arguments.notebooks:
+        {"run": run, "publish": publish}[arguments.action](name)
+
+
+def main_with_clear_errors() -> None:
+    """Run ``main``; a problem that has a remedy ends in its sentence, without a trace."""
+    try:
+        main()
+    except (ParameterError, DataError, ArtefactError, FileNotFoundError) as problem:
+        sys.exit(f"error: {problem}")
+
+
+if __name__ == "__main__":
+    main_with_clear_errors()

@@ -1,0 +1,101 @@
+"""What a notebook leaves behind: tables, figures with a description, and numbers to compare with.
+
+Run by the pipeline, a notebook writes into ``artifacts/reports/NOTEBOOK/``, and from there
+``btsee_lib.pipeline`` publishes into ``reports/``. Run by hand or by a check it writes into
+``artifacts/scratch/NOTEBOOK/``: opening a notebook never changes what is published.
+"""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from IPython.display import display
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+from btsee_lib.artefacts import folder_of
+from btsee_lib.config import repository_root
+
+METRICS = "metrics.json"
+RECORDING = "BTSEE_RECORD"  # set by the pipeline: the numbers of this run are the ones to record
+
+
+class Report:
+    """The tables and numbers of one notebook, for example ``Report("02_backbone")``."""
+
+    def __init__(self, notebook: str):
+        self.recording = os.environ.get(RECORDING) == "1"
+        self.folder = folder_of("reports" if self.recording else "scratch") / notebook
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._numbers: dict[str, float | None] = {}
+
+    def table(self, table: pd.DataFrame, name: str) -> pd.DataFrame:
+        """Write a table as ``NAME.csv``, six significant digits, and return it as written."""
+        path = self.folder / f"{name}.csv"
+        table.to_csv(path, index=False, float_format="%.6g")
+        return pd.read_csv(path)
+
+    def number(self, name: str, value: float) -> None:
+        """Note a number; the pipeline merges those of all notebooks into ``reports/metrics.json``."""
+        self._numbers[name] = float(f"{float(value):.6g}") if np.isfinite(value) else None
+        text = json.dumps(self._numbers, indent=1, sort_keys=True) + "\n"
+        (self.folder / METRICS).write_text(text)
+
+    def numbers_so_far(self) -> dict[str, float | None]:
+        """Return the numbers that this notebook and the earlier ones noted."""
+        merged = {}
+        for origin in ("reports",) if self.recording else ("reports", "scratch"):
+            merged |= read_numbers(folder_of(origin))
+        return merged | self._numbers
+
+    def expect(self, name: str, value: float, within: float, unit: str = "") -> None:
+        """Print whether a measured number agrees with the recorded one.
+
+        Parameters
+        ----------
+        name : as in ``reports/metrics.json``.
+        within : how far from the recorded value a run on another machine may be.
+        unit : printed behind the numbers.
+
+        The sentence is the same wherever the value agrees, and another one where it does not:
+        then the stored output of the cell no longer fits, and nbval fails.
+        """
+        self.number(name, value)
+        recorded = self._numbers[name] if self.recording else self._recorded(name)
+        unit = f" {unit}" if unit else ""
+        if recorded is None and not np.isfinite(value):
+            print(f"{name}: has no value")
+        elif recorded is None:
+            print(f"{name}: no value is recorded, this run has {value:.4g}{unit}")
+        elif _agree(value, recorded, within):
+            print(f"{name}: within {within:g}{unit} of {recorded:.4g}{unit}")
+        else:
+            print(
+                f"{name}: {value:.4g}{unit} is NOT within {within:g}{unit} of the recorded {recorded:.4g}{unit}"
+            )
+
+    @staticmethod
+    def _recorded(name: str) -> float | None:
+        path = repository_root() / "reports" / METRICS
+        return json.loads(path.read_text()).get(name) if path.is_file() else None
+
+
+def read_numbers(folder: Path) -> dict[str, float | None]:
+    """Merge the numbers of the notebooks whose results lie in ``folder``."""
+    merged = {}
+    for path in sorted(folder.glob(f"*/{METRICS}")):
+        merged |= json.loads(path.read_text())
+    return merged
+
+
+def _agree(value: float, recorded: float, within: float) -> bool:
+    # The recorded value has six digits, so an equal one may differ from it by half of the last.
+    return abs(value - recorded) <= within + 1e-5 * abs(recorded)  # nan agrees with nothing
+
+
+def show(figure: Figure, description: str) -> None:
+    """Display a figure with a description for those who cannot see it."""
+    display(figure, metadata={"image/png": {"alt": description}})
+    plt.close(figure)

@@ -1,0 +1,51 @@
+"""Let torchvision's published wheels be imported beside a CPU-only build of torch.
+
+Those wheels are compiled against the CUDA build. Beside the CPU build their binary extension does
+not load, and ``import torchvision`` stops at ``operator torchvision::nms does not exist``: its
+Python code registers shape functions for two operators that the extension would have defined.
+Declaring the two schemas is enough, since nothing here calls the operators.
+"""
+
+import importlib.util
+
+import torch
+
+SCHEMAS = {
+    "nms": "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+    "qnms": "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+}
+_libraries = []  # a library's definitions live as long as the object does
+
+
+def _extension_loads() -> bool:
+    """Load torchvision's binary extension if there is one that fits this torch."""
+    package = importlib.util.find_spec("torchvision")
+    if package is None:
+        return False
+    for folder in package.submodule_search_locations:
+        extension = importlib.machinery.PathFinder.find_spec("_C", [folder])
+        if extension is not None:
+            try:
+                torch.ops.load_library(extension.origin)
+            except OSError:
+                return False
+            return hasattr(torch.ops.torchvision, "nms")
+    return False
+
+
+def declare() -> bool:
+    """Declare the operator schemas that torchvision's extension failed to define.
+
+    Returns
+    -------
+    bool
+        True if schemas had to be declared, False if the extension works.
+    """
+    if _extension_loads():
+        return False
+    library = torch.library.Library("torchvision", "FRAGMENT")
+    for name, schema in SCHEMAS.items():
+        if not hasattr(torch.ops.torchvision, name):
+            library.define(name + schema)
+    _libraries.append(library)
+    return True

@@ -1,0 +1,270 @@
+import dataclasses
+
+import pytest
+import torch
+
+from btsee_lib import boosting, fashion_mnist
+from btsee_lib.backbone import StagedResNet18, train_backbone
+from btsee_lib.branches import branch_logits
+from btsee_lib.calibration import (
+    calibrate,
+    class_precision,
+    confidence_and_class,
+    cpm_thresholds,
+    precision_bars,
+)
+from btsee_lib.cascade import simulate
+from btsee_lib.data import load_splits
+from btsee_lib.features import load_features, store_features
+
+
+def assert_equal_states(first, second):
+    assert list(first) == list(second)
+    assert len(first) > 0
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def assert_equal_branches(first, second):
+    assert_equal_states(first.state, second.state)
+    for name in ("valid", "test"):
+        assert torch.equal(first.logits[name], second.logits[name])
+
+
+def test_the_tree_has_a_node_for_every_combination_of_the_margins_before_it(boosted_tree, limits):
+    m1, m2, _ = limits.margins
+    assert [each.margins for each in boosted_tree if each.branch == 1] == [()]
+    assert [each.margins for each in boosted_tree if each.branch == 2] == [(a,) for a in m1]
+    assert [each.margins for each in boosted_tree if each.branch == 3] == [(a, b) for a in m1 for b in m2]
+    assert len(boosted_tree) == 1 + 4 + 16
+
+
+def test_the_configurations_are_all_combinations_of_the_margins(limits):
+    found = boosting.configurations(limits)
+    assert len(found) == len(set(found)) == 64
+    assert found[0] == tuple(each[0] for each in limits.margins)
+    assert all(m in allowed for each in found for m, allowed in zip(each, limits.margins, strict=True))
+
+
+def test_independent_branches_are_trained_on_everyone(independent):
+    assert [each.branch for each in independent] == [1, 2, 3]
+    assert all(each.margins == () and each.training == "independent" for each in independent)
+    assert all((each.train_survivors, each.valid_survivors) == (1000, 1000) for each in independent)
+
+
+def test_the_first_branch_is_the_same_boosted_or_independent(boosted_tree, independent):
+    assert boosted_tree[0].training == "boosted"
+    assert_equal_branches(boosted_tree[0], independent[0])
+
+
+def test_branches_behind_others_differ_from_the_independent_ones(boosted_tree, independent):
+    behind = next(each for each in boosted_tree if each.branch == 2)
+    assert behind.train_survivors < 1000
+    assert not torch.equal(behind.logits["test"], independent[1].logits["test"])
+
+
+def test_where_nothing_leaves_boosted_branches_are_the_independent_ones(
+    features, branch_parameters, limits, independent
+):
+    nothing_leaves = limits.model_copy(update={"margins": [[-1.0]] * 3, "bar_ceiling": 2.0})
+    tree = list(boosting.train_boosted_tree(features, branch_parameters, nothing_leaves, seed=0))
+    assert [each.train_survivors for each in tree] == [1000] * 3
+    for boosted, other in zip(tree, independent, strict=True):
+        assert_equal_branches(boosted, other)
+
+
+def test_both_trainings_start_from_the_same_weights(features, branch_parameters):
+    for number in (1, 2, 3):
+        first, again = (boosting.new_branch(number, features, branch_parameters, 5) for _ in range(2))
+        other = boosting.new_branch(number, features, branch_parameters, 6)
+        assert_equal_states(first.state_dict(), again.state_dict())
+        assert any(not torch.equal(a, b) for a, b in zip(first.parameters(), other.parameters(), strict=True))
+
+
+def survivors_by_hand(path, boosted_tree, features, branch_parameters, limits):
+    """Walk from the root to a node, taking out what the thresholds of each branch let leave."""
+    valid = features["valid"]
+    precision = class_precision(valid.predicted, valid.labels, 10)
+    left = {name: torch.ones(1000, dtype=torch.bool) for name in ("train", "valid")}
+    for depth, margin in enumerate(path):
+        node = next(each for each in boosted_tree if each.margins == path[:depth])
+        if node.closed:
+            continue
+        branch = boosting.new_branch(node.branch, features, branch_parameters, seed=0)
+        branch.load_state_dict(node.state)
+        spoken = {
+            name: confidence_and_class(branch_logits(branch, features[name].squeezed[depth])) for name in left
+        }
+        thresholds = cpm_thresholds(
+            *(each[left["valid"]] for each in (*spoken["valid"], valid.labels)),
+            (precision - margin).clamp(max=limits.bar_ceiling),
+            limits.min_support,
+        )
+        for name, (confidence, predicted) in spoken.items():
+            left[name] &= confidence < thresholds[predicted]
+    return left
+
+
+def test_the_survivors_of_a_node_are_those_the_thresholds_before_it_leave(
+    boosted_tree, features, branch_parameters, limits
+):
+    for node in boosted_tree:
+        left = survivors_by_hand(node.margins, boosted_tree, features, branch_parameters, limits)
+        assert node.train_survivors == int(left["train"].sum())
+        assert node.valid_survivors == int(left["valid"].sum())
+    assert len({node.train_survivors for node in boosted_tree}) > 10
+
+
+def test_a_node_is_trained_on_the_survivors_and_on_no_one_else(
+    boosted_tree, features, branch_parameters, limits
+):
+    node = next(each for each in boosted_tree if each.margins == (-0.15,))
+    left = survivors_by_hand(node.margins, boosted_tree, features, branch_parameters, limits)
+    kept = {
+        name: dataclasses.replace(
+            features[name],
+            squeezed=tuple(
+                torch.where(left[name].view(-1, 1, 1), strips, torch.nan) if name == "train" else strips
+                for strips in features[name].squeezed
+            ),
+        )
+        for name in left
+    }
+    branch = boosting.fit_branch(2, kept, left, branch_parameters, limits, seed=0)
+    assert_equal_states(branch.state_dict(), node.state)
+
+
+def test_those_who_remain_are_those_whom_a_simulated_cascade_keeps(boosted_tree, features, limits):
+    path = (-0.15, -0.1, -0.05)
+    nodes = [next(each for each in boosted_tree if each.margins == path[:depth]) for depth in range(3)]
+    said = {
+        name: confidence_and_class(torch.stack([each.logits[name] for each in nodes]))
+        for name in ("valid", "test")
+    }
+    valid = features["valid"]
+    bars = precision_bars(class_precision(valid.predicted, valid.labels, 10), path, limits.bar_ceiling)
+    thresholds = calibrate(*said["valid"], valid.labels, bars, limits.min_support, on="survivors")
+    exits = {name: simulate(*said[name], features[name].predicted, thresholds).exit for name in said}
+    reach = {name: torch.ones(1000, dtype=torch.bool) for name in said}
+    for depth, (node, margin) in enumerate(zip(nodes, path, strict=True)):
+        before = {name: mask.clone() for name, mask in reach.items()}
+        remaining = boosting.who_remains(node.logits, reach, features, margin, limits)
+        for name in said:
+            assert torch.equal(reach[name], before[name])
+            assert torch.equal(remaining[name], exits[name] > depth)
+            assert int(remaining[name].sum()) < int(reach[name].sum())
+        reach = remaining
+
+
+def test_survivors_only_ever_become_fewer(boosted_tree):
+    for node in boosted_tree[1:]:
+        parent = next(each for each in boosted_tree if each.margins == node.margins[:-1])
+        assert node.train_survivors <= parent.train_survivors
+        assert node.valid_survivors <= parent.valid_survivors
+
+
+@pytest.fixture(scope="module")
+def closing_tree(features, branch_parameters, limits):
+    """A tree whose first branch lets nearly everything leave."""
+    everything_leaves = limits.model_copy(update={"margins": [[1.0]] * 3, "min_survivors": 100})
+    return list(boosting.train_boosted_tree(features, branch_parameters, everything_leaves, seed=0))
+
+
+def test_a_branch_with_too_few_survivors_is_closed_and_no_error(closing_tree):
+    first, *rest = closing_tree
+    assert not first.closed
+    for node in rest:
+        assert node.closed
+        assert node.train_survivors < 100
+        assert node.state == {}
+        assert {name: tuple(each.shape) for name, each in node.logits.items()} == {
+            "valid": (1000, 10),
+            "test": (1000, 10),
+        }
+
+
+def test_a_closed_branch_passes_all_its_survivors_on(closing_tree):
+    _, second, third = closing_tree
+    assert third.train_survivors == second.train_survivors
+    assert third.valid_survivors == second.valid_survivors
+
+
+@pytest.mark.parametrize("scarce", ["train", "valid"])
+def test_too_few_survivors_in_either_split_close_a_branch(features, branch_parameters, limits, scarce):
+    survivors = boosting.everyone(features)
+    survivors[scarce][limits.min_survivors - 1 :] = False
+    assert boosting.fit_branch(1, features, survivors, branch_parameters, limits, seed=0) is None
+    survivors[scarce][limits.min_survivors - 1] = True
+    assert boosting.fit_branch(1, features, survivors, branch_parameters, limits, seed=0) is not None
+
+
+def test_the_labels_learnt_are_the_chosen_ones(features, branch_parameters, limits):
+    fit = {}
+    for labels in ("truth", "backbone"):
+        chosen = branch_parameters.model_copy(update={"labels": labels})
+        everyone = boosting.everyone(features)
+        fit[labels] = boosting.fit_branch(1, features, everyone, chosen, limits, seed=0).state_dict()
+    relabelled = dict(features)
+    relabelled["train"] = dataclasses.replace(features["train"], labels=features["train"].predicted)
+    again = boosting.fit_branch(1, relabelled, everyone, branch_parameters, limits, seed=0)
+    assert_equal_states(again.state_dict(), fit["backbone"])
+    assert any(not torch.equal(fit["truth"][name], fit["backbone"][name]) for name in fit["truth"])
+
+
+def test_training_is_decided_by_the_seed(features, branch_parameters, limits, independent):
+    again = next(boosting.train_independent(features, branch_parameters, limits, seed=0))
+    other = next(boosting.train_independent(features, branch_parameters, limits, seed=1))
+    assert_equal_branches(again, independent[0])
+    assert not torch.equal(other.logits["test"], independent[0].logits["test"])
+
+
+def everything_chosen(root, folder, backbone_parameters, branch_parameters, limits):
+    """All that is trained or chosen on the way from the raw images to the thresholds."""
+    splits = load_splits("fashion-mnist", root, limit=400)
+    torch.manual_seed(0)
+    backbone = StagedResNet18(10, in_channels=1, width=4)
+    parameters = backbone_parameters.model_copy(update={"epochs": 3})
+    history = train_backbone(backbone, splits, parameters)
+    folder.mkdir()
+    store_features(backbone, splits, folder, batch_size=200)
+    features = load_features(folder)
+    limits = limits.model_copy(update={"margins": [[0.2]] * 3})
+    arguments = (features, branch_parameters, limits, 0)
+    trained = [*boosting.train_independent(*arguments), *boosting.train_boosted_tree(*arguments)]
+    valid = features["valid"]
+    bars = precision_bars(class_precision(valid.predicted, valid.labels, 10), [0.2] * 3)
+    thresholds = []
+    for cascade in (trained[:3], trained[3:]):
+        confidence, predicted = confidence_and_class(torch.stack([each.logits["valid"] for each in cascade]))
+        thresholds += [
+            calibrate(confidence, predicted, valid.labels, bars, 5, on) for on in ("full", "survivors")
+        ]
+    states = [backbone.state_dict(), *(each.state for each in trained)]
+    return {
+        "statistics": torch.tensor([*splits.mean, *splits.std]),
+        "history": torch.from_numpy(history.to_numpy()),
+        "weights": torch.cat([values.double().flatten() for state in states for values in state.values()]),
+        "survivors": torch.tensor([(each.train_survivors, each.valid_survivors) for each in trained]),
+        "valid logits": torch.stack([each.logits["valid"] for each in trained]),
+        "thresholds": torch.stack(thresholds),
+    }, torch.stack([each.logits["test"] for each in trained])
+
+
+def test_no_test_image_and_no_test_label_reaches_a_choice(
+    repository, tmp_path, monkeypatch, backbone_parameters, branch_parameters, limits
+):
+    arguments = (backbone_parameters, branch_parameters, limits)
+    chosen, test_logits = everything_chosen(repository / "data", tmp_path / "true", *arguments)
+    read = fashion_mnist.read
+
+    def read_with_another_test_set(folder, part):
+        images, labels = read(folder, part)
+        if part == "t10k":
+            images, labels = 255 - images[::-1], (labels[::3].repeat(3)[: len(labels)] + 1) % 10
+        return images, labels
+
+    monkeypatch.setattr(fashion_mnist, "read", read_with_another_test_set)
+    again, other_test_logits = everything_chosen(repository / "data", tmp_path / "other", *arguments)
+    assert not torch.equal(test_logits, other_test_logits)
+    assert torch.isfinite(chosen["thresholds"][:, :2]).any(2).all()
+    for name, values in chosen.items():
+        assert torch.equal(values, again[name]), name

@@ -1,0 +1,243 @@
+import random
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from btsee_lib.config import ParameterError, check_params, params, repository_root, set_up_torch
+
+VALID = {
+    "data": {"name": "fashion-mnist", "seed": 0, "limit": None},
+    "backbone": {
+        "width": 16,
+        "stem": "small",
+        "epochs": 8,
+        "reduced_epochs": 2,
+        "reduced_size": 20,
+        "batch_size": 256,
+        "learning_rate": 0.3,
+        "momentum": 0.9,
+        "weight_decay": 5e-4,
+        "label_smoothing": 0.05,
+        "seed": 0,
+    },
+    "features": {"batch_size": 500},
+    "branches": {
+        "channels": 16,
+        "kernel_size": 5,
+        "labels": "truth",
+        "epochs": 3,
+        "batch_size": 256,
+        "learning_rate": 0.01,
+        "weight_decay": 0.01,
+    },
+    "boosting": {
+        "seeds": [0, 1],
+        "margins": [[0.0, 0.02], [0.0], [0.01]],
+        "bar_ceiling": 1.0,
+        "min_support": 20,
+        "min_survivors": 200,
+    },
+    "evaluation": {"seed": 0, "resamples": 1000, "confidence": 0.95, "max_drops": [0.5, 1.0, 2.0]},
+}
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Write the valid parameters, with one section changed, and return the file."""
+
+    def write_changed(section="data", **changes):
+        content = {name: dict(values) for name, values in VALID.items()}
+        content[section] = content[section] | changes
+        path = tmp_path / "params.yaml"
+        path.write_text(yaml.safe_dump(content))
+        return path
+
+    return write_changed
+
+
+def message_of(section, path):
+    with pytest.raises(ParameterError) as caught:
+        params(section, path)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_every_section_of_a_valid_file_is_read(write):
+    path = write()
+    check_params(path)
+    for section, values in VALID.items():
+        assert params(section, path).model_dump() == values
+
+
+def test_the_file_at_the_root_is_read_from_a_sub_folder(write, workspace, monkeypatch):
+    write("branches", epochs=17)
+    (workspace / "notebooks").mkdir()
+    monkeypatch.chdir(workspace / "notebooks")
+    assert params("branches").epochs == 17
+
+
+def test_parameters_cannot_be_changed_after_reading(write):
+    section = params("branches", write())
+    with pytest.raises(ValueError, match="frozen"):
+        section.epochs = 1
+
+
+@pytest.mark.parametrize("written", ["1e-3", "0.001", 0.001])
+def test_a_float_may_be_written_in_any_notation(write, written):
+    assert params("backbone", write("backbone", learning_rate=written)).learning_rate == 0.001
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [
+        ("data", "name", 5),
+        ("data", "limit", 99),
+        ("backbone", "width", "wide"),
+        ("backbone", "width", 3),
+        ("backbone", "width", 16.5),
+        ("backbone", "stem", "large"),
+        ("backbone", "epochs", 0),
+        ("backbone", "epochs", True),
+        ("backbone", "learning_rate", "fast"),
+        ("backbone", "learning_rate", 0.0),
+        ("backbone", "learning_rate", True),
+        ("backbone", "learning_rate", float("nan")),
+        ("backbone", "momentum", 1.0),
+        ("backbone", "seed", -1),
+        ("branches", "labels", "wrong"),
+        ("branches", "epochs", None),
+        ("boosting", "seeds", []),
+        ("boosting", "seeds", [0, 1, 0]),
+        ("boosting", "margins", [[0.0], [0.0]]),
+        ("boosting", "margins", [[0.0], [], [0.0]]),
+        ("boosting", "margins", [[0.0], [0.1, 0.1], [0.0]]),
+        ("boosting", "margins", [[0.0], [1.5], [0.0]]),
+        ("boosting", "bar_ceiling", 0.0),
+        ("boosting", "min_support", 0),
+        ("evaluation", "confidence", 95),
+    ],
+)
+def test_a_wrong_value_is_refused_by_key_and_value(write, section, key, value):
+    message = message_of(section, write(section, **{key: value}))
+    assert message.startswith(f"params.yaml: {section}.{key}")
+    wrong = value
+    while isinstance(wrong, list) and wrong and repr(wrong) not in message:
+        wrong = next(each for each in wrong if each not in ([0.0], 0.0))
+    assert repr(wrong) in message
+
+
+def test_a_section_that_is_no_mapping_is_refused_by_name(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(VALID | {"features": 500}))
+    assert "features is 500" in message_of("features", path)
+
+
+def test_an_unknown_key_is_named_and_the_known_ones_listed(write):
+    message = message_of("branches", write("branches", epoch=3))
+    assert "branches.epoch is not a parameter" in message
+    assert all(key in message for key in VALID["branches"])
+
+
+@pytest.mark.parametrize(("section", "key"), [(s, next(iter(values))) for s, values in VALID.items()])
+def test_a_missing_key_is_named(tmp_path, section, key):
+    path = tmp_path / "params.yaml"
+    shortened = {name: value for name, value in VALID[section].items() if name != key}
+    path.write_text(yaml.safe_dump(VALID | {section: shortened}))
+    assert f"{section}.{key} is missing" in message_of(section, path)
+
+
+def test_an_unknown_section_in_the_file_is_named(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(VALID | {"bakcbone": {}}))
+    assert "unknown section 'bakcbone'" in message_of("data", path)
+
+
+def test_asking_for_an_unknown_section_is_refused_by_name(write):
+    assert "no section 'plots'" in message_of("plots", write())
+
+
+def test_a_section_missing_from_the_file_is_named(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump({name: values for name, values in VALID.items() if name != "features"}))
+    assert "'features'" in message_of("features", path)
+    with pytest.raises(ParameterError, match="features"):
+        check_params(path)
+
+
+def test_invalid_yaml_is_refused_by_line(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text("data:\n  name: fashion-mnist\n  seed: [0\nbackbone:\n")
+    message = message_of("data", path)
+    assert "params.yaml, line 4" in message
+    assert "not valid YAML" in message
+
+
+def test_a_file_that_is_no_text_is_refused_by_name(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_bytes(b"data: \xff\xfe")
+    assert "params.yaml" in message_of("data", path)
+
+
+@pytest.mark.parametrize("content", ["", "- data\n- backbone\n", "fashion-mnist"])
+def test_a_file_without_sections_is_refused_by_name(tmp_path, content):
+    path = tmp_path / "params.yaml"
+    path.write_text(content)
+    assert "params.yaml holds no sections" in message_of("data", path)
+
+
+def test_a_missing_file_is_named_with_the_remedy(tmp_path):
+    message = message_of("data", tmp_path / "params.yaml")
+    assert f"{tmp_path / 'params.yaml'} does not exist" in message
+    assert "git checkout params.yaml" in message
+
+
+def test_check_params_finds_the_wrong_value_in_any_section(write):
+    for section in VALID:
+        key = next(iter(VALID[section]))
+        with pytest.raises(ParameterError, match=rf"{section}\.{key}"):
+            check_params(write(section, **{key: {}}))
+
+
+def test_the_root_is_found_from_a_sub_folder(workspace):
+    folder = workspace / "notebooks" / "deep"
+    folder.mkdir(parents=True)
+    assert repository_root(folder) == workspace.resolve()
+    assert repository_root() == workspace.resolve()
+
+
+def test_the_nearest_root_wins(workspace):
+    inner = workspace / "clone"
+    inner.mkdir()
+    (inner / "dvc.yaml").touch()
+    assert repository_root(inner) == inner.resolve()
+
+
+def test_outside_the_repository_the_root_is_refused_with_the_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"no dvc\.yaml in .*start inside the repository") as caught:
+        repository_root()
+    assert str(tmp_path) in str(caught.value)
+
+
+def test_one_seed_makes_every_generator_repeat_itself():
+    def draw():
+        return random.random(), float(np.random.rand()), float(torch.rand(()))
+
+    set_up_torch(7)
+    first = draw()
+    set_up_torch(7)
+    assert draw() == first
+    set_up_torch(8)
+    assert all(a != b for a, b in zip(draw(), first, strict=True))
+    set_up_torch(0)
+
+
+def test_torch_is_deterministic_on_at_most_the_given_threads():
+    before = torch.get_num_threads()
+    set_up_torch(0, max_threads=1)
+    assert torch.get_num_threads() == 1
+    assert torch.are_deterministic_algorithms_enabled()
+    torch.set_num_threads(before)

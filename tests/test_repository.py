@@ -1,0 +1,126 @@
+"""The files of the repository agree with one another."""
+
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+
+from btsee_lib import plots
+from btsee_lib.config import SECTIONS, check_params, repository_root
+
+ROOT = repository_root(Path(__file__).parent)
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+
+
+def code_of(notebook):
+    return "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
+
+
+def outs_of(stage):
+    listed = [*stage.get("outs", []), *stage.get("metrics", [])]
+    return {next(iter(out)) if isinstance(out, dict) else out for out in listed}
+
+
+def modules_reached(names):
+    """The modules that the named ones import, and those that they import in turn."""
+    reached, waiting = set(), set(names)
+    while waiting:
+        name = waiting.pop()
+        path = ROOT / "btsee_lib" / f"{name}.py"
+        if name in reached or not path.is_file():
+            continue
+        reached.add(name)
+        waiting |= imported(path.read_text())
+    return reached
+
+
+def imported(code):
+    found = set(re.findall(r"from btsee_lib\.(\w+) import", code))
+    for names in re.findall(r"from btsee_lib import ([^\n(]+|\([^)]*\))", code):
+        found |= set(re.findall(r"\b(\w+)\b(?: as \w+)?", names))
+    return found
+
+
+def test_params_yaml_is_valid():
+    check_params(ROOT / "params.yaml")
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_source_notebook_is_stripped_and_has_a_parameters_cell(path):
+    notebook = nbformat.read(path, as_version=4)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert all(cell.outputs == [] and cell.execution_count is None for cell in code)
+    assert sum("parameters" in cell.metadata.get("tags", []) for cell in code) == 1
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_published_notebook_is_of_the_source(path):
+    source = nbformat.read(path, as_version=4)
+    executed = nbformat.read(ROOT / "reports" / "notebooks" / path.name, as_version=4)
+    assert [cell.source for cell in executed.cells] == [cell.source for cell in source.cells]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_stage_names_every_section_and_module_that_its_notebook_uses(path):
+    stage = next(each for each in STAGES.values() if f"notebooks/{path.name}" in each["deps"])
+    code = code_of(nbformat.read(path, as_version=4))
+    sections = set(re.findall(r'params\("(\w+)"\)', code))
+    assert sections <= set(stage["params"]) <= set(SECTIONS)
+    listed = {Path(dep).stem for dep in stage["deps"] if dep.startswith("btsee_lib/")}
+    assert imported(code) <= listed
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_tells_where_it_stands_and_describes_its_figures(path):
+    notebook = nbformat.read(path, as_version=4)
+    assert notebook.cells[0].source.startswith(f"# {path.stem[:2]}")
+    assert "**Time:**" in notebook.cells[0].source
+    code = code_of(notebook)
+    assert code.count("show(") == len(re.findall(r'show\([^"]*?"', code)), "a figure lacks its description"
+    prose = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    assert "## Exercises" in prose
+    assert "## Summary" in prose
+    assert "<details>" in prose
+
+
+def test_every_published_file_is_an_out_of_one_stage():
+    outs = [out for stage in STAGES.values() for out in outs_of(stage) if out.startswith("reports/")]
+    assert len(outs) == len(set(outs))
+    on_disk = {
+        str(path.relative_to(ROOT))
+        for path in (ROOT / "reports").rglob("*")
+        if path.is_file() and not path.name.startswith(".") and path.suffix != ".md"
+    }
+    assert set(outs) == on_disk
+
+
+def test_every_figure_has_its_table_among_the_outs():
+    outs = {out for stage in STAGES.values() for out in outs_of(stage)}
+    for name in plots.FIGURES:
+        assert {f"reports/tables/{name}.csv", f"reports/figures/{name}.png"} <= outs, name
+
+
+def test_modules_import_in_one_direction():
+    order = (
+        "torchvision_schemas config fashion_mnist data backbone features branches calibration cost cascade "
+        "boosting survivors studies evaluation uncertainty exit_rules claims artefacts stored plots pictures "
+        "reports pipeline"
+    ).split()
+    modules = {path.stem for path in (ROOT / "btsee_lib").glob("[a-z]*.py")}
+    assert modules == set(order)
+    for position, name in enumerate(order):
+        later = imported((ROOT / "btsee_lib" / f"{name}.py").read_text()) & set(order[position + 1 :])
+        assert not later, f"{name} imports {later}"
+
+
+def test_no_file_holds_a_path_of_one_machine():
+    texts = [
+        path
+        for pattern in ("btsee_lib/*.py", "notebooks/*.ipynb", "reports/**/*.ipynb")
+        for path in ROOT.glob(pattern)
+    ]
+    pattern = re.compile(r"/(root|home|tmp|work)/\w+")
+    assert [path.name for path in texts if pattern.search(path.read_text())] == []
