@@ -14,10 +14,11 @@ from torch import Tensor
 from btsee_lib.boosting import Features, backbone_precision
 from btsee_lib.calibration import calibrate, confidence_and_class, entropy, precision_above, precision_bars
 from btsee_lib.cascade import simulate
+from btsee_lib.comparison import Resamples, gain
 from btsee_lib.config import Boosting as BoostingParameters
 from btsee_lib.cost import CostModel
 from btsee_lib.evaluation import Decisions, Tally
-from btsee_lib.uncertainty import Resamples, gain, ratio_interval, share_interval
+from btsee_lib.uncertainty import ratio_interval, share_interval
 
 KNOBS = {
     "CPM": (
@@ -162,7 +163,7 @@ def threshold_table(thresholds: Tensor, classes: Sequence[str]) -> pd.DataFrame:
 def gain_over(
     averaged: pd.DataFrame, drawn: Resamples, rule: str, other: str, confidence: float, points: int = 25
 ) -> pd.DataFrame:
-    """Accuracy that ``other`` gains over ``rule`` at equal compute, see ``uncertainty.gain``."""
+    """Accuracy that ``other`` gains over ``rule`` at equal compute, see ``comparison.gain``."""
     groups = [averaged.index[averaged["rule"] == name].to_numpy() for name in (rule, other)]
     return gain(averaged, drawn, *groups, confidence, points)
 

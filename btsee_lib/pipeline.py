@@ -11,6 +11,7 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import nbformat
@@ -59,7 +60,7 @@ def run(name: str) -> None:
 
 
 def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """Remove what differs between two equal runs: times, random ids, progress bars, error streams."""
+    """Remove what differs between two equal runs: times, random ids, and the progress bars on stderr."""
     notebook.metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
@@ -69,13 +70,19 @@ def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
         tags = [tag for tag in cell.metadata.get("tags", []) if tag != "injected-parameters"]
         cell.metadata = {"tags": tags} if tags else {}
         if cell.cell_type == "code":
-            cell.outputs = [
-                output
-                for output in cell.outputs
-                if output.get("name") != "stderr"
-                and "application/vnd.jupyter.widget-view+json" not in output.get("data", {})
-            ]
+            cell.outputs = merge_streams(output for output in cell.outputs if output.get("name") != "stderr")
     return notebook
+
+
+def merge_streams(outputs: Iterable[nbformat.NotebookNode]) -> list[nbformat.NotebookNode]:
+    """Join consecutive pieces of printed text: where a kernel cuts them is chance."""
+    merged: list[nbformat.NotebookNode] = []
+    for output in outputs:
+        if merged and output.output_type == "stream" == merged[-1].output_type:
+            merged[-1].text += output.text
+        else:
+            merged.append(output)
+    return merged
 
 
 def note_time(name: str, seconds: float) -> None:

@@ -457,7 +457,7 @@ def _span(row: pd.Series) -> str:
 
 @drawn_from_table
 def equal_compute(table: pd.DataFrame) -> Figure:
-    """Gain over the baseline's front at equal reduction (``uncertainty.gains_at_equal_compute``)."""
+    """Gain over the baseline's front at equal reduction (``comparison.gains_at_equal_compute``)."""
     cells = list(NAMES)[1:]
     figure, panels = plt.subplots(1, 3, figsize=(11, 3.6), sharex=True, sharey=True, layout="constrained")
     for axes, cell in zip(panels, cells, strict=True):
@@ -478,7 +478,7 @@ def equal_compute(table: pd.DataFrame) -> Figure:
 
 @drawn_from_table
 def wins(table: pd.DataFrame) -> Figure:
-    """BTS-EE against the baseline at each configuration, as heat maps (``uncertainty.paired_wins``)."""
+    """BTS-EE against the baseline at each configuration, as heat maps (``comparison.paired_wins``)."""
     values = sorted(table["m1"].unique())
     figure, panels = plt.subplots(
         1, len(values), figsize=(2.9 * len(values), 3.5), sharey=True, layout="constrained", squeeze=False

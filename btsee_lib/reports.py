@@ -39,7 +39,7 @@ class Report:
 
     def number(self, name: str, value: float) -> None:
         """Note a number; the pipeline merges those of all notebooks into ``reports/metrics.json``."""
-        self._numbers[name] = float(f"{float(value):.6g}") if np.isfinite(value) else None
+        self._numbers[name] = _rounded(value)
         text = json.dumps(self._numbers, indent=1, sort_keys=True) + "\n"
         (self.folder / METRICS).write_text(text)
 
@@ -56,7 +56,7 @@ class Report:
         Parameters
         ----------
         name : as in ``reports/metrics.json``.
-        within : how far from the recorded value a run on another machine may be.
+        within : how far from the recorded value a run on another machine may be; 0 for exact counts.
         unit : printed behind the numbers.
 
         The sentence is the same wherever the value agrees, and another one where it does not:
@@ -69,7 +69,9 @@ class Report:
             print(f"{name}: has no value")
         elif recorded is None:
             print(f"{name}: no value is recorded, this run has {value:.4g}{unit}")
-        elif _agree(value, recorded, within):
+        elif within == 0 and value == recorded:
+            print(f"{name}: {recorded:,}{unit}, as recorded")
+        elif within > 0 and _agree(value, recorded, within):
             print(f"{name}: within {within:g}{unit} of {recorded:.4g}{unit}")
         else:
             print(
@@ -88,6 +90,12 @@ def read_numbers(folder: Path) -> dict[str, float | None]:
     for path in sorted(folder.glob(f"*/{METRICS}")):
         merged |= json.loads(path.read_text())
     return merged
+
+
+def _rounded(value: float) -> float | None:
+    if not np.isfinite(value):
+        return None
+    return int(value) if float(value).is_integer() else float(f"{float(value):.6g}")
 
 
 def _agree(value: float, recorded: float, within: float) -> bool:

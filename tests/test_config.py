@@ -96,7 +96,7 @@ def test_a_float_may_be_written_in_any_notation(write, written):
         ("data", "name", 5),
         ("data", "limit", 99),
         ("backbone", "width", "wide"),
-        ("backbone", "width", 3),
+        ("backbone", "width", 7),
         ("backbone", "width", 16.5),
         ("backbone", "stem", "large"),
         ("backbone", "epochs", 0),
