@@ -83,12 +83,15 @@ def ensure(name: str, expected: dict[str, Any], make: Callable[[Path], None]) ->
     folder = folder_of(name)
     if is_current(name, expected):
         return folder
+    for left_over in folder.parent.glob(f".{folder.name}.*.partial"):  # of a run that was killed
+        shutil.rmtree(left_over, ignore_errors=True)
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
         make(partial)
-        (partial / FINGERPRINT).write_text(json.dumps(expected, indent=1, sort_keys=True) + "\n")
+        sizes = {path.name: path.stat().st_size for path in sorted(partial.iterdir())}
+        content = {"made_from": expected, "sizes": sizes}
+        (partial / FINGERPRINT).write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
         shutil.rmtree(folder, ignore_errors=True)
         partial.rename(folder)
     finally:
@@ -118,8 +121,15 @@ def require(name: str, expected: dict[str, Any], stage: str) -> Path:
 def save_tensors(path: Path, tensors: dict[str, Any]) -> None:
     """Write tensors (nested in dicts) so that equal tensors give equal bytes."""
     buffer = io.BytesIO()  # torch.save puts a file's own name into the bytes, a buffer has none
-    torch.save(tensors, buffer)
+    torch.save(_plain(tensors), buffer)
     path.write_bytes(buffer.getvalue())
+
+
+def _plain(tensors: Any) -> Any:
+    """Copy tensors so that neither a larger storage nor a memory format reaches the file."""
+    if isinstance(tensors, dict):
+        return {name: _plain(each) for name, each in tensors.items()}
+    return tensors.detach().clone(memory_format=torch.contiguous_format)
 
 
 def load_tensors(path: Path) -> dict[str, Any]:
@@ -139,17 +149,23 @@ def load_tensors(path: Path) -> dict[str, Any]:
 def _read_fingerprint(name: str) -> dict[str, Any]:
     path = folder_of(name) / FINGERPRINT
     try:
-        return json.loads(path.read_text())
+        content = json.loads(path.read_text())
+        made_from, sizes = content["made_from"], content["sizes"]
     except FileNotFoundError:
         raise ArtefactError(f"artifacts/{name} does not exist") from None
-    except ValueError:
+    except (ValueError, KeyError, TypeError):
         raise ArtefactError(f"artifacts/{name}/{FINGERPRINT} is damaged") from None
+    for file, size in sizes.items():
+        if not (path.parent / file).is_file() or (path.parent / file).stat().st_size != size:
+            raise ArtefactError(f"artifacts/{name}/{file} is missing or truncated")
+    return made_from
 
 
 def _first_difference(found: Any, expected: Any, path: str = "") -> str:
     if isinstance(found, dict) and isinstance(expected, dict):
         for key in sorted(set(found) | set(expected)):
-            difference = _first_difference(found.get(key), expected.get(key), f"{path}.{key}" if path else key)
+            where = f"{path}.{key}" if path else key
+            difference = _first_difference(found.get(key, "absent"), expected.get(key, "absent"), where)
             if difference:
                 return difference
         return ""

@@ -96,9 +96,10 @@ def _layer(channels_in: int, channels_out: int, stride: int) -> nn.Sequential:
 def _rename_torchvision_keys(module: nn.Module, state: dict, prefix: str, *_: object) -> None:
     """Turn torchvision's ``layer2.0.conv1.weight`` into ``stages.1.layer2.0.conv1.weight``."""
     for key in list(state):
-        stage = STAGE_OF.get(key.removeprefix(prefix).split(".")[0])
-        if stage is not None:
-            state[f"{prefix}stages.{stage}.{key.removeprefix(prefix)}"] = state.pop(key)
+        name = key.removeprefix(prefix)
+        stage = STAGE_OF.get(name.split(".")[0])
+        if stage is not None and key.startswith(prefix):
+            state[f"{prefix}stages.{stage}.{name}"] = state.pop(key)
 
 
 def predict_logits(network: nn.Module, splits: Splits, images: Tensor, batch_size: int = 500) -> Tensor:
@@ -146,7 +147,11 @@ def train_backbone(
     )
     steps = -(-len(splits.train) // parameters.batch_size)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, max_lr=parameters.learning_rate, total_steps=parameters.epochs * steps, pct_start=0.25
+        optimizer,
+        max_lr=parameters.learning_rate,
+        # Four steps in all would give the first phase the length zero, by which OneCycleLR divides.
+        total_steps=max(parameters.epochs * steps, 5),
+        pct_start=0.25,
     )
     backbone.to(memory_format=torch.channels_last)
     watched = splits.valid.labels[:WATCHED]

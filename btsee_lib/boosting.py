@@ -84,7 +84,7 @@ def fit_branch(
     seed: int,
 ) -> Conv1dBranch | None:
     """Train branch ``number`` on the survivors, or return None where they are too few."""
-    if min(int(mask.sum()) for mask in survivors.values()) < limits.min_survivors:
+    if min(int(survivors[name].sum()) for name in CHOICE_SPLITS) < limits.min_survivors:
         return None
     train = features["train"]
     branch = new_branch(number, features, parameters, seed)

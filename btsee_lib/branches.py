@@ -27,6 +27,8 @@ class Conv1dBranch(nn.Module):
 
     def __init__(self, in_channels: int, num_classes: int, channels: int = 48, kernel_size: int = 5):
         super().__init__()
+        if kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size is {kernel_size}: use an odd number")
         self.convolution = nn.Sequential(
             nn.Conv1d(in_channels, channels, kernel_size, stride=2, padding=kernel_size // 2, bias=False),
             nn.BatchNorm1d(channels),

@@ -37,6 +37,7 @@ def simulate(
     thresholds : (B, K); inf keeps a class in.
     backbone_confidence : (N,), reported for those that go to the end; nan without it.
     """
+    _check_thresholds(thresholds, len(confidence))
     label = backbone_predicted.clone()
     exit_taken = torch.full_like(label, len(confidence))
     if backbone_confidence is None:
@@ -48,6 +49,13 @@ def simulate(
         exit_taken[out] = b
         sure[out] = confidence[b][out].to(sure.dtype)
     return Exits(label, exit_taken, sure)
+
+
+def _check_thresholds(thresholds: Tensor, number: int) -> None:
+    if thresholds.ndim != 2 or len(thresholds) != number:
+        raise ValueError(f"thresholds are {tuple(thresholds.shape)}: expected ({number}, classes)")
+    if thresholds.isnan().any():
+        raise ValueError("thresholds hold nan: use inf for a class that never leaves")
 
 
 class Cascade(nn.Module):
@@ -62,14 +70,15 @@ class Cascade(nn.Module):
 
     def __init__(self, backbone: nn.Module, branches: Sequence[nn.Module], thresholds: Tensor):
         super().__init__()
-        if thresholds.ndim != 2 or len(thresholds) != len(branches):
-            raise ValueError(f"thresholds are {tuple(thresholds.shape)}: expected ({len(branches)}, classes)")
-        if thresholds.isnan().any():
-            raise ValueError("thresholds hold nan: use inf for a class that never leaves")
+        _check_thresholds(thresholds, len(branches))
+        if len(branches) != len(backbone.stages) - 1:
+            raise ValueError(
+                f"{len(branches)} branches on {len(backbone.stages)} stages: one fewer is expected"
+            )
         self.backbone = backbone
         self.branches = nn.ModuleList(branches)
         self.register_buffer("thresholds", thresholds.clone())
-        self.closed = [bool(row.isinf().all()) for row in thresholds]
+        self.closed = [bool((row == torch.inf).all()) for row in thresholds]
 
     @torch.inference_mode()
     def predict(self, images: Tensor) -> Exits:

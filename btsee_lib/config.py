@@ -13,12 +13,28 @@ from typing import Annotated, Literal
 import numpy as np
 import torch
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-Positive = Annotated[int, Field(ge=1)]
-Rate = Annotated[float, Field(gt=0, le=10)]
-Seed = Annotated[int, Field(ge=0, lt=2**31)]
-Margin = Annotated[float, Field(ge=-1, le=1)]
+
+def _no_bool(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("input should be a number")
+    return value
+
+
+def _distinct(values: list) -> list:
+    if len(set(values)) < len(values):
+        raise ValueError("values should differ from each other")
+    return values
+
+
+Int = Annotated[int, BeforeValidator(_no_bool)]
+Float = Annotated[float, BeforeValidator(_no_bool)]
+Distinct = AfterValidator(_distinct)
+Positive = Annotated[Int, Field(ge=1)]
+Rate = Annotated[Float, Field(gt=0, le=10)]
+Seed = Annotated[Int, Field(ge=0, lt=2**31)]
+Margin = Annotated[Float, Field(ge=-1, le=1)]
 
 
 class ParameterError(ValueError):
@@ -34,20 +50,21 @@ class Section(BaseModel):
 class Data(Section):
     name: str
     seed: Seed
-    limit: Annotated[int, Field(ge=100)] | None
+    limit: Annotated[Int, Field(ge=100)] | None
 
 
 class Backbone(Section):
-    width: Annotated[int, Field(ge=4, le=256)]
+    # Below 8 channels the backward pass of a channels-last convolution fails on AVX2 processors.
+    width: Annotated[Int, Field(ge=8, le=256)]
     stem: Literal["small", "imagenet"]
     epochs: Positive
-    reduced_epochs: Annotated[int, Field(ge=0)]
-    reduced_size: Annotated[int, Field(ge=8)]
+    reduced_epochs: Annotated[Int, Field(ge=0)]
+    reduced_size: Annotated[Int, Field(ge=8)]
     batch_size: Positive
     learning_rate: Rate
-    momentum: Annotated[float, Field(ge=0, lt=1)]
-    weight_decay: Annotated[float, Field(ge=0, le=1)]
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)]
+    momentum: Annotated[Float, Field(ge=0, lt=1)]
+    weight_decay: Annotated[Float, Field(ge=0, le=1)]
+    label_smoothing: Annotated[Float, Field(ge=0, lt=1)]
     seed: Seed
 
 
@@ -57,27 +74,29 @@ class Features(Section):
 
 class Branches(Section):
     channels: Positive
-    kernel_size: Annotated[int, Field(ge=1, le=15)]
+    kernel_size: Literal[1, 3, 5, 7, 9, 11]
     labels: Literal["truth", "backbone"]
     epochs: Positive
     batch_size: Positive
     learning_rate: Rate
-    weight_decay: Annotated[float, Field(ge=0, le=1)]
+    weight_decay: Annotated[Float, Field(ge=0, le=1)]
 
 
 class Boosting(Section):
-    seeds: Annotated[list[Seed], Field(min_length=1)]
-    margins: Annotated[list[Annotated[list[Margin], Field(min_length=1)]], Field(min_length=3, max_length=3)]
-    bar_ceiling: Annotated[float, Field(gt=0, le=2)]
+    seeds: Annotated[list[Seed], Field(min_length=1), Distinct]
+    margins: Annotated[
+        list[Annotated[list[Margin], Field(min_length=1), Distinct]], Field(min_length=3, max_length=3)
+    ]
+    bar_ceiling: Annotated[Float, Field(gt=0, le=2)]
     min_support: Positive
     min_survivors: Positive
 
 
 class Evaluation(Section):
     seed: Seed
-    resamples: Annotated[int, Field(ge=10)]
-    confidence: Annotated[float, Field(gt=0.5, lt=1)]
-    max_drops: Annotated[list[Annotated[float, Field(gt=0, le=100)]], Field(min_length=1)]
+    resamples: Annotated[Int, Field(ge=10)]
+    confidence: Annotated[Float, Field(gt=0.5, lt=1)]
+    max_drops: Annotated[list[Annotated[Float, Field(gt=0, le=100)]], Field(min_length=1)]
 
 
 SECTIONS = {
@@ -136,6 +155,8 @@ def _read_yaml(path: Path) -> dict:
         everything = yaml.safe_load(path.read_text())
     except FileNotFoundError:
         raise ParameterError(f"{path} does not exist: restore it with 'git checkout params.yaml'") from None
+    except UnicodeDecodeError:
+        raise ParameterError(f"{path.name} is not text: restore it with 'git checkout params.yaml'") from None
     except yaml.YAMLError as problem:
         place = getattr(problem, "problem_mark", None)
         line = f", line {place.line + 1}" if place else ""
@@ -153,6 +174,7 @@ def _sentence(file: str, section: str, problem: ValidationError) -> str:
     if first["type"] == "extra_forbidden":
         known = ", ".join(SECTIONS[section].model_fields)
         return f"{file}: {key} is not a parameter: the section {section} has {known}"
+    first["msg"] = first["msg"].removeprefix("Value error, ")
     expected = first["msg"][0].lower() + first["msg"][1:]
     return f"{file}: {key} is {first['input']!r}: {expected}"
 

@@ -55,7 +55,7 @@ class CostModel:
 
         A branch whose thresholds (B, K) are all inf lets nothing out; it is not run and costs nothing.
         """
-        is_open = torch.isfinite(thresholds).any(1).long()
+        is_open = (thresholds < torch.inf).any(1).long()
         branches = torch.tensor(self.branches) * is_open
         spent = torch.tensor(self.stages).cumsum(0)
         spent[:-1] += branches.cumsum(0)

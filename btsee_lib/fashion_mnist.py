@@ -67,9 +67,9 @@ def ensure(folder: Path) -> str:
         try:
             with tempfile.TemporaryDirectory() as scratch:
                 _install(fetch(folder, Path(scratch)), folder)
-        except DataError:
-            raise
         except Exception as problem:
+            if isinstance(problem, DataError) and fetch is _in_data_folder:
+                raise  # a damaged file of the reader's own is not passed over in silence
             failures.append(f"{source} ({_first_line(problem)})")
             continue
         _write(note, (source + "\n").encode())
@@ -165,8 +165,11 @@ def _install(source: Path, folder: Path) -> None:
 def _write(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_bytes(content)
-    partial.replace(path)
+    try:
+        partial.write_bytes(content)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _run(command: list[str], folder: Path) -> None:

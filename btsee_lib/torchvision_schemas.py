@@ -6,6 +6,7 @@ Python code registers shape functions for two operators that the extension would
 Declaring the two schemas is enough, since nothing here calls the operators.
 """
 
+import importlib.machinery
 import importlib.util
 
 import torch
@@ -39,13 +40,15 @@ def declare() -> bool:
     Returns
     -------
     bool
-        True if schemas had to be declared, False if the extension works.
+        True if schemas had to be declared, False if they were there already.
     """
     if _extension_loads():
         return False
+    missing = [name for name in SCHEMAS if not hasattr(torch.ops.torchvision, name)]
+    if not missing:
+        return False
     library = torch.library.Library("torchvision", "FRAGMENT")
-    for name, schema in SCHEMAS.items():
-        if not hasattr(torch.ops.torchvision, name):
-            library.define(name + schema)
+    for name in missing:
+        library.define(name + SCHEMAS[name])
     _libraries.append(library)
     return True
