@@ -21,7 +21,7 @@ from btsee_lib.evaluation import (
     of_cell,
     sign_test,
 )
-from btsee_lib.uncertainty import interval
+from btsee_lib.uncertainty import image_weights, interval
 
 
 @dataclass(frozen=True)
@@ -37,19 +37,18 @@ class Resamples:
 
 def bootstrap(decisions: Decisions, resamples: int, seed: int) -> Resamples:
     """Draw images and seeds ``resamples`` times, and average each configuration over each draw."""
-    generator = np.random.default_rng(seed)
     images = decisions.correct.shape[1]
     seeds = decisions.table["seed"].unique()
     per_seed = len(decisions.table) // len(seeds)
-    image_weights = generator.multinomial(images, np.full(images, 1 / images), resamples) / images
+    weights = (image_weights(images, resamples, seed) / images).astype(np.float32)
+    generator = np.random.default_rng([seed, len(seeds)])
     seed_weights = generator.multinomial(len(seeds), np.full(len(seeds), 1 / len(seeds)), resamples) / len(
         seeds
     )
-    image_weights = image_weights.astype(np.float32)
-    backbone = image_weights @ decisions.backbone_correct.astype(np.float32)
+    backbone = weights @ decisions.backbone_correct.astype(np.float32)
 
     def averaged(values: np.ndarray) -> np.ndarray:
-        by_row = image_weights @ values.T.astype(np.float32)
+        by_row = weights @ values.T.astype(np.float32)
         by_seed = by_row.reshape(resamples, len(seeds), per_seed)
         return np.einsum("rsc,rs->rc", by_seed, seed_weights)
 
@@ -78,7 +77,8 @@ def gain(
     """Accuracy that one curve gains over another at the same reduction.
 
     Both curves are interpolated on a grid of reductions that both reach. Which rows form a curve is
-    decided beforehand, on ``valid``, and held fixed; the resamples move their test values.
+    held fixed; the resamples move their test values, and a curve that a resample moves off an end of
+    the grid keeps its end value there.
 
     Parameters
     ----------

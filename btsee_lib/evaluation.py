@@ -236,12 +236,19 @@ def drop_at(reduction: np.ndarray, drop: np.ndarray, wanted: np.ndarray) -> np.n
 
 
 def distance_to_front(reduction: np.ndarray, drop: np.ndarray, front: np.ndarray) -> np.ndarray:
-    """Points of accuracy by which each configuration (R,) beats the front at its own reduction."""
-    return drop_at(reduction[front], drop[front], reduction) - drop
+    """Points of accuracy by which each configuration (R,) beats the front at its own reduction.
+
+    The front starts at the bare backbone, which saves nothing and loses nothing. Beyond its other end
+    its last drop is taken, which is in the front's favour.
+    """
+    curve = [np.concatenate([[0.0], values[front]]) for values in (reduction, drop)]
+    return drop_at(*curve, reduction) - drop
 
 
 def recommend(mean_table: pd.DataFrame, max_drops: Iterable[float]) -> pd.DataFrame:
     """Per cell and allowed drop, the configuration that saves most on ``valid``.
+
+    Each row is the configuration's, with ``max_drop`` and its ``position`` in the table before it.
 
     Cells in which no configuration keeps the drop on ``valid`` have no row.
     """
@@ -252,8 +259,8 @@ def recommend(mean_table: pd.DataFrame, max_drops: Iterable[float]) -> pd.DataFr
             allowed = allowed[allowed["valid_drop"] <= max_drop]
             if len(allowed):
                 best = allowed.loc[allowed["valid_reduction"].idxmax()]
-                rows.append({"max_drop": max_drop, **best.to_dict()})
-    return pd.DataFrame(rows)
+                rows.append({"max_drop": max_drop, "position": best.name, **best.to_dict()})
+    return pd.DataFrame(rows, columns=["max_drop", "position", *mean_table.columns])
 
 
 def sign_test(gains: Iterable[float]) -> dict[str, float]:

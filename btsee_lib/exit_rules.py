@@ -5,8 +5,11 @@ checked on test samples. The two rules to compare it with have one threshold for
 branches: on the confidence, and on the entropy (BranchyNet, arXiv 1709.01686).
 """
 
+import itertools
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -43,85 +46,102 @@ KNOBS = {
 }
 
 
+@dataclass(frozen=True)
+class Promises:
+    """How the precision of what leaves on test compares with the bar that was met on valid.
+
+    ``table`` has one row a seed, calibration, margin, branch and class with exits: ``bar``, ``exits``
+    (test samples that leave there as that class), ``precision`` with ``low`` and ``high`` (Wilson),
+    ``at_ceiling`` (the bar is the ceiling: one mistake misses it), and ``broken`` (the bar is below
+    the ceiling and above the interval). ``missing`` and ``exits``, for each calibration and branch,
+    are float64 (N,): for every test image its exits there, and by how much they miss their bars.
+    """
+
+    table: pd.DataFrame
+    missing: dict[tuple[str, int], np.ndarray]
+    exits: dict[tuple[str, int], np.ndarray]
+
+
 def promises(
-    cascades: Iterable,
-    features: Features,
-    limits: BoostingParameters,
-    margins: Sequence[float],
-    confidence: float,
-) -> pd.DataFrame:
-    """Set the precision of what leaves on test against the bar that was met on valid.
+    cascades: Iterable, features: Features, limits: BoostingParameters, margins: Sequence[float]
+) -> Promises:
+    """Calibrate the independent branches, once on all of valid and once on survivors, and look at test.
 
-    Independent branches are calibrated with the same margin at every branch, on both splits.
-
-    Returns
-    -------
-    DataFrame
-        One row a seed, calibration, margin, branch and class with exits: ``bar``, ``exits`` (test
-        samples that leave there as that class), ``precision`` with ``low`` and ``high`` (Wilson),
-        and ``broken``: the interval lies below the bar.
+    Parameters
+    ----------
+    margins : each is used for all three branches at once.
     """
     test, precision = features["test"], backbone_precision(features)
-    rows = []
-    for trained in cascades:
+    rows, missing, counts = [], {}, {}
+    for trained, margin, calibration in itertools.product(cascades, margins, ("full", "survivors")):
         nodes = trained.independent_rows()
         said = {name: confidence_and_class(trained.logits[name][nodes]) for name in trained.logits}
-        for margin in margins:
-            bars = precision_bars(precision, [margin] * len(nodes), limits.bar_ceiling)
-            for calibration in ("full", "survivors"):
-                thresholds = calibrate(
-                    *said["valid"], features["valid"].labels, bars, limits.min_support, calibration
-                )
-                exits = simulate(*said["test"], test.predicted, thresholds)
-                for b in range(len(nodes)):
-                    for c in range(bars.shape[1]):
-                        out = (exits.exit == b) & (exits.label == c)
-                        number, right = int(out.sum()), int((test.labels[out] == c).sum())
-                        if number == 0:
-                            continue
-                        low, high = share_interval(right, number, confidence)
-                        rows.append(
-                            {
-                                "seed": trained.seed,
-                                "calibration": calibration,
-                                "margin": margin,
-                                "branch": b + 1,
-                                "class": c,
-                                "bar": float(bars[b, c]),
-                                "exits": number,
-                                "precision": right / number,
-                                "low": low,
-                                "high": high,
-                                "broken": high < float(bars[b, c]),
-                            }
-                        )
-    return pd.DataFrame(rows)
+        bars = precision_bars(precision, [margin] * len(nodes), limits.bar_ceiling)
+        thresholds = calibrate(*said["valid"], features["valid"].labels, bars, limits.min_support, calibration)
+        exits = simulate(*said["test"], test.predicted, thresholds)
+        right = exits.label == test.labels
+        for b in range(len(nodes)):
+            here, key = exits.exit == b, (calibration, b + 1)
+            # Only where a sample leaves: the bar of a class that never does may be nan.
+            short = torch.where(here, bars[b][exits.label] - right.double(), 0.0)
+            missing[key] = missing.get(key, 0) + short.numpy()
+            counts[key] = counts.get(key, 0) + here.double().numpy()
+            names = {"seed": trained.seed, "calibration": calibration, "margin": margin, "branch": b + 1}
+            rows += [
+                names | row
+                for row in _kept(exits.label[exits.exit == b], right[exits.exit == b], bars[b], limits)
+            ]
+    return Promises(pd.DataFrame(rows), missing, counts)
 
 
-def promise_summary(
-    promises: pd.DataFrame, seed: int, confidence: float, resamples: int = 1000
-) -> pd.DataFrame:
-    """Average the promises of each calibration and branch, weighted by what leaves.
+def _kept(label: Tensor, right: Tensor, bars: Tensor, limits: BoostingParameters) -> list[dict]:
+    """Compare what left one branch with the bars of its classes."""
+    rows = []
+    for c, bar in enumerate(bars.tolist()):
+        number, hits = int((label == c).sum()), int(right[label == c].sum())
+        if number:
+            low, high = share_interval(hits, number)
+            at_ceiling = bar >= limits.bar_ceiling
+            row = {
+                "class": c,
+                "bar": bar,
+                "exits": number,
+                "precision": hits / number,
+                "low": low,
+                "high": high,
+            }
+            rows.append(row | {"at_ceiling": at_ceiling, "broken": high < bar and not at_ceiling})
+    return rows
+
+
+def promise_summary(promises: Promises) -> pd.DataFrame:
+    """Average the promises of each calibration: for each branch, for branches 2 and 3, and for all.
 
     Returns
     -------
     DataFrame
-        ``calibration, branch, shortfall`` (points below the bar, averaged over all that leaves) with
-        a bootstrap interval over classes x margins x seeds, and ``broken`` (share of the bars).
+        ``calibration, branches, shortfall`` (points below the bar, averaged over all that leaves) with
+        a bootstrap interval over test images, and ``broken`` (share of the bars below the ceiling).
     """
+    table = promises.table
+    numbers = sorted(table["branch"].unique())
+    groups = {str(b): [b] for b in numbers} | {"later": numbers[1:], "all": numbers}
     rows = []
-    for (calibration, branch), group in promises.groupby(["calibration", "branch"]):
-        short = 100 * ((group["bar"] - group["precision"]) * group["exits"]).to_numpy()
-        exits = group["exits"].to_numpy()
-        low, high = ratio_interval(short, exits, resamples, seed, confidence)
+    for calibration, (name, members) in itertools.product(("full", "survivors"), groups.items()):
+        keys = [(calibration, b) for b in members]
+        missing, exits = (sum(of[key] for key in keys) for of in (promises.missing, promises.exits))
+        low, high = ratio_interval(missing, exits)
+        mine = table[
+            (table["calibration"] == calibration) & table["branch"].isin(members) & ~table["at_ceiling"]
+        ]
         rows.append(
             {
                 "calibration": calibration,
-                "branch": branch,
-                "shortfall": short.sum() / exits.sum(),
-                "shortfall_low": low,
-                "shortfall_high": high,
-                "broken": group["broken"].mean(),
+                "branches": name,
+                "shortfall": 100 * missing.sum() / max(exits.sum(), 1),
+                "shortfall_low": 100 * low,
+                "shortfall_high": 100 * high,
+                "broken": mine["broken"].mean(),
             }
         )
     return pd.DataFrame(rows)
@@ -161,11 +181,11 @@ def threshold_table(thresholds: Tensor, classes: Sequence[str]) -> pd.DataFrame:
 
 
 def gain_over(
-    averaged: pd.DataFrame, drawn: Resamples, rule: str, other: str, confidence: float, points: int = 25
+    averaged: pd.DataFrame, drawn: Resamples, rule: str, other: str, confidence: float = 0.95
 ) -> pd.DataFrame:
     """Accuracy that ``other`` gains over ``rule`` at equal compute, see ``comparison.gain``."""
     groups = [averaged.index[averaged["rule"] == name].to_numpy() for name in (rule, other)]
-    return gain(averaged, drawn, *groups, confidence, points)
+    return gain(averaged, drawn, *groups, confidence)
 
 
 def sweep_rules(

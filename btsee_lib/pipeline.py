@@ -2,7 +2,8 @@
 
 ``python -m btsee_lib.pipeline run 02_backbone`` executes the notebook and cleans what changes
 between two equal runs. ``... publish 02_backbone`` copies its tables and the executed notebook into
-``reports/`` and draws the figures from the tables. ``... figures`` draws them all again.
+``reports/`` and draws the figures from the tables. ``... figures`` draws them all again. What only
+one of these needs is imported there: a stage starts several times, and the imports take seconds.
 """
 
 import argparse
@@ -17,12 +18,10 @@ from pathlib import Path
 import nbformat
 import pandas as pd
 
-from btsee_lib import plots
 from btsee_lib.artefacts import ArtefactError, folder_of
 from btsee_lib.config import ParameterError, check_params, repository_root
-from btsee_lib.data import DataError
+from btsee_lib.fashion_mnist import DataError
 from btsee_lib.reports import METRICS, RECORDING, read_numbers
-from btsee_lib.stored import load_data
 
 
 def run(name: str) -> None:
@@ -40,7 +39,7 @@ def run(name: str) -> None:
     partial = folder / f".{name}.partial.ipynb"
     started = time.perf_counter()
     os.environ[RECORDING] = "1"
-    print(f"{name}: running (the README lists how long each notebook takes)", flush=True)
+    print(f"{name}: running (its first cell tells how long that takes)", flush=True)
     try:
         papermill.execute_notebook(
             repository_root() / "notebooks" / f"{name}.ipynb",
@@ -108,11 +107,15 @@ def publish(name: str) -> None:
 def publish_metrics() -> None:
     """Merge the numbers of all notebooks into ``reports/metrics.json``."""
     text = json.dumps(read_numbers(folder_of("reports")), indent=1, sort_keys=True) + "\n"
-    (repository_root() / "reports" / METRICS).write_text(text)
+    path = repository_root() / "reports" / METRICS
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
 
 
 def draw(table: str) -> bool:
     """Draw ``reports/figures/TABLE.png`` from ``reports/tables/TABLE.csv``, if it has a figure."""
+    from btsee_lib import plots
+
     function = plots.FIGURES.get(table)
     if function is None:
         return False
@@ -137,6 +140,8 @@ def draw_all() -> None:
 
 def fetch_data() -> None:
     """Fetch and verify the data set that ``params.yaml`` names."""
+    from btsee_lib.stored import load_data
+
     splits = load_data()
     sizes = ", ".join(f"{len(getattr(splits, name)):,} {name}" for name in ("train", "valid", "test"))
     print(f"data: {sizes}, from {splits.source}")

@@ -37,7 +37,6 @@ mpl.rcParams.update(
         "axes.spines.top": False,
         "axes.spines.right": False,
         "legend.frameon": False,
-        "svg.hashsalt": "btsee",
     }
 )
 
@@ -225,7 +224,7 @@ def branch_width(table: pd.DataFrame) -> Figure:
     axes.set(
         xlabel="cost of the branch (% of the backbone's MACs)",
         ylabel="validation accuracy (%)",
-        title="Accuracy flattens before cost does (small numbers: channels)",
+        title="Where a branch sits matters more than its width (small numbers: channels)",
     )
     axes.margins(x=0.14, y=0.12)
     return figure
@@ -239,7 +238,7 @@ def covariance_shift(table: pd.DataFrame) -> Figure:
     mix = table[table["kind"] == "class"].assign(value=lambda rows: 100 * rows["value"])
     order = mix[mix["group"] == mix["group"].iloc[-1]].sort_values("value", ascending=False)["name"]
     sns.barplot(mix, y="name", x="value", hue="group", order=order, palette=colours, ax=left, saturation=1)
-    left.set(xlabel="share of the class (%)", ylabel="", title="The survivors are other classes ...")
+    left.set(xlabel="share of the class (%)", ylabel="", title="The survivors are another mix of classes ...")
     left.legend(title=None, loc="lower right")
     hit = table[table["kind"] == "accuracy"].assign(value=lambda rows: 100 * rows["value"])
     sns.barplot(hit, x="name", y="value", hue="group", palette=colours, ax=right, saturation=1, legend=False)
@@ -366,34 +365,26 @@ def promises(table: pd.DataFrame) -> Figure:
     """Achieved precision less the bar, by branch and calibration (``exit_rules.promises``)."""
     figure, panels = plt.subplots(1, 2, figsize=(9.5, 4), sharey=True, layout="constrained")
     titles = {"full": "Calibrated on all images", "survivors": "Calibrated on survivors"}
+    broken, ceiling = table["broken"].astype(bool), table["at_ceiling"].astype(bool)
+    kinds = {
+        "kept, or too few to tell": (~broken & ~ceiling, BLUE),
+        "broken": (broken, ORANGE),
+        "bar of 100 %": (ceiling, GREY),
+    }
+    over = 100 * (table["precision"] - table["bar"])
+    size = 6 + 60 * np.sqrt(table["exits"] / table["exits"].max())
+    groups = table.groupby(["calibration", "branch"])
+    place = table["branch"] + 0.7 * (groups.cumcount() / groups["bar"].transform("size") - 0.5)
     for axes, (calibration, title) in zip(panels, titles.items(), strict=True):
-        rows = table[table["calibration"] == calibration]
-        over = 100 * (rows["precision"] - rows["bar"])
-        place = (
-            rows["branch"]
-            + (rows.groupby("branch").cumcount() / rows.groupby("branch")["bar"].transform("size") - 0.5) * 0.7
-        )
-        broken = rows["broken"].astype(bool)
-        size = 6 + 60 * np.sqrt(rows["exits"] / table["exits"].max())
-        axes.scatter(
-            place[~broken],
-            over[~broken],
-            s=size[~broken],
-            color=BLUE,
-            alpha=0.45,
-            lw=0,
-            label="kept, or too few to tell",
-        )
-        axes.scatter(place[broken], over[broken], s=size[broken], color=ORANGE, alpha=0.6, lw=0, label="broken")
+        here = table["calibration"] == calibration
+        for name, (chosen, colour) in kinds.items():
+            rows = here & chosen
+            axes.scatter(place[rows], over[rows], s=size[rows], color=colour, alpha=0.5, lw=0, label=name)
+        share = 100 * broken[here & ~ceiling].mean()
         axes.axhline(0, color=INK, lw=1)
-        axes.set(
-            xticks=[1, 2, 3],
-            xlim=(0.5, 3.5),
-            xlabel="branch",
-            title=f"{title}: {100 * broken.mean():.0f} % broken",
-        )
-    panels[0].set(ylabel="precision on test less its bar (points)", ylim=(-75, 30))
-    panels[1].legend(loc="lower left", fontsize=9, title="each dot a class, size: its exits", title_fontsize=9)
+        axes.set(xticks=[1, 2, 3], xlim=(0.5, 3.5), xlabel="branch", title=f"{title}: {share:.0f} % broken")
+    panels[0].set(ylabel="precision on test less its bar (points)")
+    panels[1].legend(loc="lower left", fontsize=9, title="a dot: a class, sized by its exits", title_fontsize=9)
     return figure
 
 
@@ -457,22 +448,22 @@ def fronts(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def _point_out(axes: Axes, rows: pd.DataFrame, colour: str, max_drop: float = 0.5) -> None:
-    """Mark the configuration that saves most on valid within the drop there, by what it does on test."""
-    allowed = rows[rows["valid_drop"] <= max_drop]
-    if allowed.empty:
+def _point_out(axes: Axes, rows: pd.DataFrame, colour: str) -> None:
+    """Mark the configuration that is recommended for the smallest allowed drop, by what it does on test."""
+    if rows["recommended"].isna().all():
         return
-    best = allowed.loc[allowed["valid_reduction"].idxmax()]
+    best = rows.loc[rows["recommended"].idxmin()]
     place = (100 * best["reduction"], best["drop"])
     axes.scatter(*place, marker="*", s=220, color=colour, edgecolor="white", zorder=5)
     axes.annotate(
         f"{place[0]:.0f} % saved for {place[1]:.1f} points",
         place,
-        (0, -34),
-        textcoords="offset points",
-        ha="center",
+        (0.97, 0.08),
+        textcoords="axes fraction",
+        ha="right",
         color=colour,
         weight="bold",
+        arrowprops={"arrowstyle": "-", "color": colour},
     )
 
 
@@ -555,5 +546,5 @@ def class_exits(table: pd.DataFrame) -> Figure:
         xticklabels=labels,
         cbar_kws={"label": "test images of the class (%)"},
     )
-    axes.set(xlabel="", ylabel="", title="Easy classes leave first, hard ones go on")
+    axes.set(xlabel="", ylabel="", title="Where the images of each class leave")
     return figure

@@ -46,7 +46,8 @@ class Report:
     def numbers_so_far(self) -> dict[str, float | None]:
         """Return the numbers that this notebook and the earlier ones noted."""
         merged = {}
-        for origin in ("reports",) if self.recording else ("reports", "scratch"):
+        # What the pipeline recorded comes last: it overrules what an older trial by hand has left.
+        for origin in ("reports",) if self.recording else ("scratch", "reports"):
             merged |= read_numbers(folder_of(origin))
         return merged | self._numbers
 

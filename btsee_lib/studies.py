@@ -11,7 +11,7 @@ from btsee_lib.config import Boosting as BoostingParameters
 from btsee_lib.config import Branches as BranchParameters
 from btsee_lib.cost import count_macs
 
-WIDTHS = (8, 16, 32, 48, 64)
+WIDTHS = (8, 16, 48, 64)
 
 
 def branch_width(
@@ -30,7 +30,7 @@ def branch_width(
         for number, squeezed in enumerate(features["train"].squeezed, start=1):
             branch = new_branch(number, features, wanted, seed)
             macs = count_macs(branch, squeezed[:1])
-            train_branch(branch, squeezed, features["train"].labels, wanted, branch_seed(seed, number))
+            train_branch(branch, squeezed, _targets(features, wanted), wanted, branch_seed(seed, number))
             rows.append(
                 {
                     "branch": number,
@@ -68,7 +68,8 @@ def training_effort(
     train = features["train"]
     rows = []
     independent = new_branch(2, features, parameters, seed)
-    train_branch(independent, train.squeezed[1], train.labels, parameters, branch_seed(seed, 2))
+    targets = _targets(features, parameters)
+    train_branch(independent, train.squeezed[1], targets, parameters, branch_seed(seed, 2))
     for margin in margins:
         remains = who_remains(logits, everyone(features), features, margin, limits)
         number = int(remains["train"].sum())
@@ -79,7 +80,7 @@ def training_effort(
             visits = parameters.model_copy(update={"epochs": parameters.epochs * share})
             tried[name] = new_branch(2, features, parameters, seed)
             train_branch(
-                tried[name], train.squeezed[1], train.labels, visits, branch_seed(seed, 2), remains["train"]
+                tried[name], train.squeezed[1], targets, visits, branch_seed(seed, 2), remains["train"]
             )
         for name, branch in tried.items():
             said = branch_logits(branch, features["valid"].squeezed[1])
@@ -92,6 +93,11 @@ def training_effort(
                 }
             )
     return pd.DataFrame(rows)
+
+
+def _targets(features: Features, parameters: BranchParameters) -> Tensor:
+    train = features["train"]
+    return train.labels if parameters.labels == "truth" else train.predicted
 
 
 def _accuracy(logits: Tensor, features: Features, chosen: Tensor | None = None) -> float:

@@ -65,10 +65,11 @@ class TrainingGains:
 def training_gains(cascades: Iterable, features: Features, limits: BoostingParameters) -> TrainingGains:
     """Compare each boosted branch with the independent one on the survivors that reach it.
 
-    Closed branches have no row. Survivors follow from thresholds that were set on valid.
+    Closed branches have no row, and equal ones a single row. Survivors follow from thresholds that
+    were set on valid.
     """
     test = features["test"]
-    rows, gained, met = [], np.zeros(len(test)), np.zeros(len(test))
+    rows, gained, met, seen = [], np.zeros(len(test)), np.zeros(len(test)), set()
     for trained in cascades:
         independent = trained.nodes[trained.nodes["training"] == "independent"].reset_index()
         reach = {(): {name: torch.ones(len(features[name]), dtype=torch.bool) for name in trained.logits}}
@@ -79,8 +80,11 @@ def training_gains(cascades: Iterable, features: Features, limits: BoostingParam
             for margin in limits.margins[node["branch"] - 1]:
                 remains = here if node["closed"] else who_remains(logits, here, features, margin, limits)
                 reach[(*margins, margin)] = remains
-            if node["closed"] or node["branch"] == 1:
+            # Behind a branch that lets nothing out, margins make no difference: the same branch again.
+            twin = (trained.seed, node["branch"], logits["test"].numpy().tobytes())
+            if node["closed"] or node["branch"] == 1 or twin in seen:
                 continue
+            seen.add(twin)
             other = trained.logits["test"][independent["index"][node["branch"] - 1]]
             right = [(said.argmax(1) == test.labels)[here["test"]].double() for said in (logits["test"], other)]
             gained[here["test"].numpy()] += (right[0] - right[1]).numpy()

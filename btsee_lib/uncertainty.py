@@ -1,5 +1,7 @@
 """Intervals: of a share, of a ratio over images, and of resampled values."""
 
+import warnings
+
 import numpy as np
 from scipy.stats import binomtest
 
@@ -7,11 +9,18 @@ from scipy.stats import binomtest
 def interval(values: np.ndarray, confidence: float, axis: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Percentile interval along an axis, without the nans."""
     tail = 100 * (1 - confidence) / 2
-    low, high = np.nanpercentile(values, [tail, 100 - tail], axis=axis)
+    with warnings.catch_warnings():  # a column of nothing but nans has the interval (nan, nan)
+        warnings.simplefilter("ignore", RuntimeWarning)
+        low, high = np.nanpercentile(values, [tail, 100 - tail], axis=axis)
     return low, high
 
 
-def share_interval(successes: int, trials: int, confidence: float) -> tuple[float, float]:
+def image_weights(images: int, resamples: int, seed: int) -> np.ndarray:
+    """How often each image is drawn in each resample: int (resamples, images)."""
+    return np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), resamples)
+
+
+def share_interval(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
     """Wilson interval of a share; (nan, nan) without trials."""
     if trials == 0:
         return float("nan"), float("nan")
@@ -20,12 +29,25 @@ def share_interval(successes: int, trials: int, confidence: float) -> tuple[floa
 
 
 def ratio_interval(
-    numerator: np.ndarray, denominator: np.ndarray, resamples: int, seed: int, confidence: float
+    numerator: np.ndarray,
+    denominator: np.ndarray,
+    resamples: int = 1000,
+    seed: int = 0,
+    confidence: float = 0.95,
 ) -> tuple[float, float]:
     """Bootstrap interval, over images, of sum(numerator) / sum(denominator), both (N,)."""
-    generator = np.random.default_rng(seed)
-    images = len(numerator)
-    weights = generator.multinomial(images, np.full(images, 1 / images), resamples)
+    weights = image_weights(len(numerator), resamples, seed)
     with np.errstate(invalid="ignore", divide="ignore"):
         low, high = interval(weights @ numerator / (weights @ denominator), confidence)
+    return float(low), float(high)
+
+
+def fall_interval(
+    right: np.ndarray, met: np.ndarray, resamples: int = 1000, seed: int = 0, confidence: float = 0.95
+) -> tuple[float, float]:
+    """Bootstrap interval of the accuracy on all images less that on the images met, bool (N,) both."""
+    weights = image_weights(len(right), resamples, seed)
+    with np.errstate(invalid="ignore"):
+        falls = weights @ right / len(right) - weights @ (right & met) / (weights @ met)
+    low, high = interval(falls, confidence)
     return float(low), float(high)

@@ -161,7 +161,7 @@ def test_tampered_results_fail_nbval(clones):
     )
     recorded = clones[1] / "reports" / "metrics.json"
     numbers = json.loads(recorded.read_text())
-    recorded.write_text(json.dumps(numbers | {"evaluation.wins": numbers["evaluation.wins"] + 100}))
+    recorded.write_text(json.dumps(numbers | {"evaluation.gain": numbers["evaluation.gain"] + 0.5}))
     for done in [finish(each) for each in [start_nbval(folder, "05_evaluation") for folder in clones]]:
         assert done.returncode == 1
         assert " 1 failed" in done.stdout

@@ -1,0 +1,374 @@
+import dataclasses
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.nn.functional import one_hot
+
+from btsee_lib import config, evaluation
+from btsee_lib.boosting import configurations
+from btsee_lib.calibration import confidence_and_class
+from btsee_lib.cost import CostModel
+from btsee_lib.evaluation import BASELINE, BTS_EE, CELLS, of_cell
+from btsee_lib.features import SplitFeatures
+from btsee_lib.stored import SeedBranches
+
+IMAGES = {"train": 10, "valid": 150, "test": 120}
+CLASSES = 3
+MARGINS = [-0.05, 0.1]
+COST = CostModel(stages=(100, 120, 80, 100), branches=(7, 5, 3))
+COLUMNS = [
+    *("seed", "training", "calibration", "m1", "m2", "m3", "accuracy", "drop", "reduction"),
+    *("exit1", "exit2", "exit3", "exit4", "valid_drop", "valid_reduction"),
+]
+
+
+def answers(labels, strength, generator):
+    return strength * one_hot(labels, CLASSES) + torch.randn(len(labels), CLASSES, generator=generator)
+
+
+def made_up_features(generator):
+    labels = {name: torch.randint(CLASSES, (n,), generator=generator) for name, n in IMAGES.items()}
+    return {name: SplitFeatures((), answers(each, 3.5, generator), each) for name, each in labels.items()}
+
+
+def made_up_branches(seed, features, generator):
+    """Ten branches that were never trained: three independent ones, and a tree of 1 + 2 + 4."""
+    paths = [(), *((a,) for a in MARGINS), *((a, b) for a in MARGINS for b in MARGINS)]
+    rows = [{"training": "independent", "branch": b} for b in (1, 2, 3)]
+    rows += [
+        {"training": "boosted", "branch": len(path) + 1, **{f"m{b}": m for b, m in enumerate(path, start=1)}}
+        for path in paths
+    ]
+    nodes = pd.DataFrame(rows).assign(closed=False)
+    logits = {
+        name: torch.stack(
+            [answers(features[name].labels, 1.7 + 0.3 * b, generator) for b in nodes["branch"].tolist()]
+        )
+        for name in ("valid", "test")
+    }
+    for each in logits.values():
+        each[3] = each[0]  # the first branch is the same for both trainings
+    return SeedBranches(seed, nodes, logits, states=[])
+
+
+@pytest.fixture(scope="module")
+def few_limits():
+    return config.Boosting(
+        seeds=[0, 1], margins=[MARGINS] * 3, bar_ceiling=1.0, min_support=3, min_survivors=20
+    )
+
+
+@pytest.fixture(scope="module")
+def made_up():
+    generator = torch.Generator().manual_seed(0)
+    features = made_up_features(generator)
+    return features, [made_up_branches(seed, features, generator) for seed in (0, 1)]
+
+
+@pytest.fixture(scope="module")
+def decisions(made_up, few_limits):
+    features, cascades = made_up
+    return evaluation.evaluate_configurations(cascades, features, COST, few_limits)
+
+
+@pytest.fixture(scope="module")
+def averaged(decisions):
+    return evaluation.mean_over_seeds(decisions.table)
+
+
+def test_there_is_a_row_for_every_seed_cell_and_configuration(decisions, few_limits):
+    table = decisions.table
+    assert list(table.columns) == COLUMNS
+    names = table[COLUMNS[:6]].itertuples(index=False, name=None)
+    expected = [(seed, *cell, *m) for seed in (0, 1) for cell in CELLS for m in configurations(few_limits)]
+    assert list(names) == expected
+    assert decisions.correct.shape == decisions.macs.shape == (2 * 4 * 8, 120)
+    assert decisions.macs.dtype == np.float32
+    assert decisions.backbone_macs == 400
+
+
+def test_the_rows_are_those_of_the_verdicts_and_costs_image_by_image(decisions):
+    table = decisions.table
+    backbone = decisions.backbone_correct.mean()
+    assert table["accuracy"].to_numpy() == pytest.approx(decisions.correct.mean(1))
+    assert table["drop"].to_numpy() == pytest.approx(100 * (backbone - decisions.correct.mean(1)))
+    assert table["reduction"].to_numpy() == pytest.approx(1 - decisions.macs.mean(1) / 400)
+    assert table.filter(like="exit").sum(axis=1).to_numpy() == pytest.approx(np.ones(len(table)))
+    assert (table.filter(like="exit").max() > 0.05).all()
+
+
+def node_by_hand(nodes, training, path):
+    """Where the branch of a training behind the margins of a path stands."""
+    chosen = (nodes["training"] == training) & (nodes["branch"] == len(path) + 1)
+    if training == "boosted":
+        for b, margin in enumerate(path, start=1):
+            chosen &= nodes[f"m{b}"] == margin
+    (position,) = nodes.index[chosen]
+    return position
+
+
+def thresholds_by_hand(sure, said, labels, bars, support, on):
+    """Class Precision Margin in plain loops: a dict of thresholds for each branch."""
+    left, found = set(range(len(labels))), []
+    for b in range(3):
+        seen = left if on == "survivors" else set(range(len(labels)))
+        thresholds = {}
+        for c in range(CLASSES):
+            mine = [i for i in seen if said[b][i] == c]
+            thresholds[c] = math.inf
+            for t in {sure[b][i] for i in mine}:
+                above = [i for i in mine if sure[b][i] >= t]
+                precision = sum(labels[i] == c for i in above) / len(above)
+                if len(above) >= support and precision >= bars[b][c]:
+                    thresholds[c] = min(t, thresholds[c])
+        left = {i for i in left if sure[b][i] < thresholds[said[b][i]]}
+        found.append(thresholds)
+    return found
+
+
+def bars_by_hand(valid, margins):
+    said, labels = valid.predicted.tolist(), valid.labels.tolist()
+    precision = [
+        sum(a == b == c for a, b in zip(said, labels, strict=True)) / said.count(c) for c in range(CLASSES)
+    ]
+    return [[min(1.0, each - margin) for each in precision] for margin in margins]
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_row_agrees_with_a_computation_in_plain_loops(made_up, decisions, cell):
+    (training, calibration), margins = cell, (0.1, -0.05, 0.1)
+    features, (_, trained) = made_up
+    nodes = [node_by_hand(trained.nodes, training, margins[:b]) for b in range(3)]
+    sure, said = {}, {}
+    for name in ("valid", "test"):
+        sure[name], said[name] = (each.tolist() for each in confidence_and_class(trained.logits[name][nodes]))
+    valid, test = features["valid"], features["test"]
+    bars = bars_by_hand(valid, margins)
+    thresholds = thresholds_by_hand(sure["valid"], said["valid"], valid.labels.tolist(), bars, 3, calibration)
+    # A branch whose classes all stay is not run.
+    paid = [
+        cost if min(each.values()) < math.inf else 0
+        for cost, each in zip(COST.branches, thresholds, strict=True)
+    ]
+    right, macs, exits = [], [], []
+    for i, label in enumerate(test.labels.tolist()):
+        taken = next((b for b in range(3) if sure["test"][b][i] >= thresholds[b][said["test"][b][i]]), 3)
+        answer = said["test"][taken][i] if taken < 3 else int(test.predicted[i])
+        right.append(answer == label)
+        macs.append(sum(COST.stages[: taken + 1]) + sum(paid[: taken + 1]))
+        exits.append(taken)
+    backbone = sum(a == b for a, b in zip(test.predicted.tolist(), test.labels.tolist(), strict=True)) / 120
+
+    table = of_cell(decisions.table, cell)
+    row = table[(table["seed"] == 1) & (table[["m1", "m2", "m3"]] == list(margins)).all(axis=1)]
+    (position,), row = row.index, row.iloc[0]
+    assert len(set(exits)) > 2
+    assert decisions.correct[position].tolist() == right
+    assert decisions.macs[position].tolist() == macs
+    assert row["accuracy"] == pytest.approx(sum(right) / 120)
+    assert row["drop"] == pytest.approx(100 * (backbone - sum(right) / 120))
+    assert row["reduction"] == pytest.approx(1 - sum(macs) / 120 / 400)
+    assert [row[f"exit{b}"] for b in (1, 2, 3, 4)] == pytest.approx([exits.count(b) / 120 for b in range(4)])
+
+
+def test_the_first_branch_depends_on_its_margin_alone(decisions):
+    """It meets everyone, so neither calibration nor training before it can make a difference."""
+    assert (decisions.table.groupby(["seed", "m1"])["exit1"].nunique() == 1).all()
+    behind = decisions.table.groupby(["seed", "m1", "m2", "m3"])["exit2"].nunique()
+    assert (behind > 1).any()
+
+
+def shuffled_test(features, cascades):
+    """The same trained branches and validation split, with nonsense in place of the test split."""
+    generator = torch.Generator().manual_seed(5)
+
+    def mixed():
+        return torch.randperm(IMAGES["test"], generator=generator)
+
+    test = features["test"]
+    spoilt = dataclasses.replace(test, labels=test.labels[mixed()], logits=test.logits[mixed()])
+    others = [
+        dataclasses.replace(each, logits=each.logits | {"test": each.logits["test"][:, mixed()]})
+        for each in cascades
+    ]
+    return features | {"test": spoilt}, others
+
+
+def test_no_test_image_and_no_test_label_reaches_a_choice(made_up, averaged, few_limits):
+    features, cascades = made_up
+    other_features, other_cascades = shuffled_test(features, cascades)
+    for trained, other in zip(cascades, other_cascades, strict=True):
+        for cell in CELLS:
+            chosen = [
+                evaluation.calibrated(
+                    each,
+                    cell,
+                    (0.1, -0.05, 0.1),
+                    {name: confidence_and_class(logits) for name, logits in each.logits.items()},
+                    split,
+                    few_limits,
+                )[1]
+                for each, split in ((trained, features), (other, other_features))
+            ]
+            assert torch.isfinite(chosen[0]).any()
+            assert torch.equal(*chosen)
+    decided = evaluation.evaluate_configurations(other_cascades, other_features, COST, few_limits)
+    again = evaluation.mean_over_seeds(decided.table)
+    assert not np.allclose(again["accuracy"], averaged["accuracy"])
+    pd.testing.assert_frame_equal(again.filter(like="valid_"), averaged.filter(like="valid_"))
+    assert set(evaluation.fronts(again).index) == set(evaluation.fronts(averaged).index)
+    recommended = [evaluation.recommend(each, (1.0, 5.0, 20.0)) for each in (averaged, again)]
+    chosen = ["max_drop", "position", "training", "calibration", "m1", "m2", "m3"]
+    assert len(recommended[0]) > 4
+    pd.testing.assert_frame_equal(recommended[0][chosen], recommended[1][chosen])
+
+
+def test_a_closed_branch_lets_nothing_out_and_costs_nothing(made_up, decisions, few_limits):
+    features, cascades = made_up
+    closed = []
+    for each in cascades:
+        nodes = each.nodes.copy()
+        nodes["closed"] = (nodes["training"] == "boosted") & (nodes["branch"] == 2)
+        closed.append(dataclasses.replace(each, nodes=nodes))
+    found = evaluation.evaluate_configurations(closed, features, COST, few_limits)
+    boosted = (found.table["training"] == "boosted").to_numpy()
+    assert (found.table.loc[boosted, "exit2"] == 0).all()
+    assert (found.table.loc[boosted, "exit3"] > 0).all()
+    assert set(found.macs[boosted].ravel()) == {107, 310, 410}
+    pd.testing.assert_frame_equal(found.table[~boosted], decisions.table[~boosted])
+
+
+def test_the_exits_of_the_classes_average_to_those_of_all(made_up, averaged, few_limits):
+    features, cascades = made_up
+    margins = (-0.05, 0.1, 0.1)
+    table = evaluation.class_exits(cascades, features, few_limits, BTS_EE, margins, ("a", "b", "c"))
+    assert list(table.columns) == ["class", "exit", "share"]
+    grid = table.pivot(index="class", columns="exit", values="share")
+    assert grid.columns.tolist() == [1, 2, 3, 4]
+    assert grid.sum(axis=1).to_numpy() == pytest.approx(np.ones(3))
+    weights = torch.bincount(features["test"].labels).numpy() / IMAGES["test"]
+    rows = of_cell(averaged, BTS_EE)
+    row = rows[(rows[["m1", "m2", "m3"]] == list(margins)).all(axis=1)].iloc[0]
+    assert weights @ grid.to_numpy() == pytest.approx([row[f"exit{b}"] for b in (1, 2, 3, 4)])
+
+
+def test_a_cascade_on_one_split_by_hand():
+    confidence = torch.tensor([[0.9, 0.2, 0.9, 0.1]])
+    predicted = torch.tensor([[0, 0, 1, 1]])
+    split = SplitFeatures((), torch.eye(2)[[0, 1, 0, 1]], torch.tensor([0, 1, 0, 0]))
+    cost = CostModel(stages=(10, 30), branches=(2,))
+    result = evaluation.run_simulation(confidence, predicted, split, torch.full((1, 2), 0.5), cost)
+    assert result.exits.exit.tolist() == [0, 1, 0, 1]
+    assert result.correct.tolist() == [True, True, False, False]
+    assert result.macs.tolist() == [12, 42, 12, 42]
+    assert result.summary() == pytest.approx(
+        {"accuracy": 0.5, "drop": 25.0, "reduction": 1 - 27 / 40, "exit1": 0.5, "exit2": 0.5}
+    )
+
+
+def test_seeds_are_averaged_configuration_by_configuration(decisions, averaged):
+    assert list(averaged.columns) == COLUMNS[1:]
+    first, second = (decisions.table[decisions.table["seed"] == seed] for seed in (0, 1))
+    assert averaged[COLUMNS[1:6]].equals(first[COLUMNS[1:6]])
+    for name in COLUMNS[6:]:
+        assert averaged[name].to_numpy() == pytest.approx(
+            (first[name].to_numpy() + second[name].to_numpy()) / 2
+        )
+
+
+def test_a_row_is_named_by_the_columns_before_its_accuracy():
+    table = pd.DataFrame(columns=["seed", "rule", "knob", "accuracy", "drop"])
+    assert evaluation.configuration_columns(table) == ["rule", "knob"]
+
+
+few_values = st.integers(-3, 3).map(float)
+
+
+@given(st.lists(st.tuples(few_values, few_values), min_size=1, max_size=12))
+def test_the_front_is_what_no_other_point_beats(points):
+    def beats(first, second):
+        (drop, reduction), (other_drop, other_reduction) = first, second
+        no_worse = drop <= other_drop and reduction >= other_reduction
+        return no_worse and (drop < other_drop or reduction > other_reduction)
+
+    expected = [not any(beats(other, point) for other in points) for point in points]
+    assert evaluation.on_front(*zip(*points, strict=True)).tolist() == expected
+    assert any(expected)
+
+
+def of_all_cells(**columns):
+    """A seed-averaged table with the same rows in every cell."""
+    length = len(columns["valid_drop"])
+    parts = [
+        pd.DataFrame({"training": cell[0], "calibration": cell[1], "m1": range(length), "accuracy": 0.9})
+        for cell in CELLS
+    ]
+    return pd.concat([part.assign(**columns) for part in parts], ignore_index=True)
+
+
+def test_fronts_are_picked_on_valid_and_ordered_by_test():
+    table = of_all_cells(
+        drop=[9.0, 0.0, 5.0],
+        reduction=[0.9, 0.1, 0.5],
+        valid_drop=[0.0, 2.0, 1.0],
+        valid_reduction=[0.2, 0.3, 0.1],
+    )
+    found = evaluation.fronts(table)
+    assert len(found) == 8
+    for cell in CELLS:
+        assert of_cell(found, cell)["m1"].tolist() == [1, 0]
+
+
+def test_a_curve_is_interpolated_and_keeps_its_ends():
+    reduction, drop = np.array([0.4, 0.2, 0.6]), np.array([1.0, 0.0, 4.0])
+    wanted = np.array([0.0, 0.2, 0.3, 0.5, 0.6, 0.9])
+    assert evaluation.drop_at(reduction, drop, wanted) == pytest.approx([0, 0, 0.5, 2.5, 4, 4])
+
+
+def test_the_distance_to_the_front_by_hand():
+    reduction = np.array([0.2, 0.4, 0.1, 0.3, 0.8, 0.0, -0.1])
+    drop = np.array([1.0, 3.0, 0.25, 3.0, 2.5, 0.0, 1.0])
+    front = np.array([0, 1])
+    # Half way to the front's first point, between its points, beyond its end, and at the bare backbone.
+    expected = [0, 0, 0.25, -1, 0.5, 0, -1]
+    assert evaluation.distance_to_front(reduction, drop, front) == pytest.approx(expected)
+
+
+def test_the_recommended_configuration_saves_most_within_the_drop_on_valid():
+    table = of_all_cells(
+        drop=[0.0, 9.0, 0.0, 0.0],
+        reduction=[0.9, 0.1, 0.9, 0.9],
+        valid_drop=[0.5, 1.0, 1.5, -0.1],
+        valid_reduction=[0.2, 0.3, 0.4, 0.1],
+    )
+    found = evaluation.recommend(table, (0.0, 1.0, 2.0))
+    assert len(found) == 12
+    for max_drop, wanted in ((0.0, 3), (1.0, 1), (2.0, 2)):
+        rows = found[found["max_drop"] == max_drop]
+        assert list(zip(rows["training"], rows["calibration"], strict=True)) == CELLS
+        assert rows["m1"].tolist() == [wanted] * 4
+        assert rows["position"].tolist() == [wanted, 4 + wanted, 8 + wanted, 12 + wanted]
+        assert rows["reduction"].tolist() == table.loc[rows["position"], "reduction"].tolist()
+
+
+def test_a_cell_in_which_nothing_keeps_the_drop_has_no_recommendation():
+    table = of_all_cells(drop=[0.0], reduction=[0.5], valid_drop=[3.0], valid_reduction=[0.5])
+    table.loc[table["training"] == "boosted", "valid_drop"] = 0.5
+    found = evaluation.recommend(table, (1.0, 5.0))
+    assert found[found["max_drop"] == 1.0]["training"].tolist() == ["boosted"] * 2
+    assert len(found) == 2 + 4
+    assert of_cell(found, BASELINE)["max_drop"].tolist() == [5.0]
+
+
+def test_the_sign_test_by_hand():
+    found = evaluation.sign_test([0.1, 0.2, 3.0, 0.4, 0.5, -0.1, 0.0, 1e-7, -1e-7])
+    assert found == {"wins": 5, "losses": 1, "ties": 3, "p": pytest.approx(2 * (1 + 6) / 2**6)}
+
+
+def test_the_sign_test_of_ties_alone_tells_nothing():
+    assert evaluation.sign_test([0.0, 0.0]) == {"wins": 0, "losses": 0, "ties": 2, "p": 1.0}

@@ -1,0 +1,329 @@
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from btsee_lib import pipeline, plots
+
+pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # of seaborn
+
+CLASSES = ("coat", "shirt", "bag")
+CELLS = list(itertools.product(("independent", "boosted"), ("full", "survivors")))
+MARGINS = (-0.05, 0.0)
+
+
+def confusion():
+    return pd.DataFrame(
+        [(a, b, 0.8 if a == b else 0.1) for a in CLASSES for b in CLASSES],
+        columns=["label", "predicted", "share"],
+    )
+
+
+def accuracy_by_clarity():
+    accuracy = np.linspace(0.3, 0.9, 10)
+    return pd.DataFrame(
+        {"group": range(1, 11), "accuracy": accuracy, "low": accuracy - 0.05, "high": accuracy + 0.04}
+    )
+
+
+def class_mix():
+    return pd.DataFrame({"name": CLASSES, "all": [0.3, 0.3, 0.4], "unclear": [0.4, 0.5, 0.1]})
+
+
+def stage_costs():
+    return pd.DataFrame({"stage": [1, 2, 3, 4], "macs": [40, 30, 20, 10], "parameters": [1, 4, 16, 64]})
+
+
+def learning_curve():
+    return pd.DataFrame(
+        {
+            "epoch": [1, 2, 3],
+            "image_size": [20, 28, 28],
+            "train_loss": [2.0, 1.0, 0.8],
+            "valid_loss": [2.1, 1.2, 1.0],
+            "valid_accuracy": [0.3, 0.6, 0.8],
+        }
+    )
+
+
+def class_precision():
+    precision = np.array([0.9, 0.7, 0.95])
+    return pd.DataFrame(
+        {"name": CLASSES, "precision": precision, "low": precision - 0.05, "high": precision + 0.03}
+    )
+
+
+def branch_width():
+    rows = [(b, c, 0.0001 * c * b, 0.6 + 0.05 * b + 0.001 * c) for c in (8, 16, 32) for b in (1, 2, 3)]
+    return pd.DataFrame(rows, columns=["branch", "channels", "share", "valid_accuracy"])
+
+
+def covariance_shift():
+    networks = ("branch 1", "branch 2", "backbone")
+    rows = []
+    for group, share, accuracy in (("all", (0.3, 0.3, 0.4), 0.9), ("survivors", (0.5, 0.4, 0.1), 0.7)):
+        rows += [(group, "class", name, value) for name, value in zip(CLASSES, share, strict=True)]
+        rows += [(group, kind, name, accuracy) for name in networks for kind in ("accuracy", "confidence")]
+        rows.append((group, "number", "samples", 100))
+    return pd.DataFrame(rows, columns=["group", "kind", "name", "value"])
+
+
+def training_gains():
+    return pd.DataFrame({"branch": [2, 2, 3], "train_survivors": [20000, 9000, 700], "gain": [0.5, 0.1, -0.7]})
+
+
+def threshold_search():
+    parts = []
+    for name, threshold in (("coat", 0.7), ("shirt", np.inf)):  # of the second nobody leaves
+        confidence = np.linspace(0.99, 0.3, 8)
+        rows = pd.DataFrame({"confidence": confidence, "precision": confidence, "support": range(5, 45, 5)})
+        parts.append(rows.assign(**{"class": name, "bar": 0.85, "threshold": threshold}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def thresholds():
+    rows = [(b, name, 0.5 + 0.1 * b) for b in (1, 2, 3) for name in CLASSES]
+    table = pd.DataFrame(rows, columns=["branch", "class", "threshold"])
+    table.loc[4, "threshold"] = np.inf
+    return table
+
+
+def margin_effect():
+    return pd.DataFrame(
+        {
+            "knob": [0.0, -0.1, 0.05],
+            "exit1": [0.3, 0.1, 0.4],
+            "exit2": [0.2, 0.2, 0.3],
+            "exit3": [0.2, 0.2, 0.1],
+            "exit4": [0.3, 0.5, 0.2],
+            "drop": [0.5, 0.0, 2.0],
+        }
+    )
+
+
+def promises():
+    rows = [
+        (calibration, b, 0.9, number, precision, broken, False)
+        for calibration in ("full", "survivors")
+        for b in (1, 2, 3)
+        for number, precision, broken in ((50, 0.92, False), (200, 0.7, True))
+    ]
+    rows.append(("full", 1, 1.0, 40, 0.95, False, True))
+    return pd.DataFrame(
+        rows, columns=["calibration", "branch", "bar", "exits", "precision", "broken", "at_ceiling"]
+    )
+
+
+def rules():
+    rows = [
+        (rule, 0.2 * number, worse * number, worse * number - 0.2, worse * number + 0.2)
+        for rule, worse in (("CPM", 0.5), ("confidence", 1.0), ("entropy", 1.1))
+        for number in (3, 1, 2)
+    ]
+    return pd.DataFrame(rows, columns=["rule", "reduction", "drop", "drop_low", "drop_high"])
+
+
+def fronts():
+    rows = [
+        (*cell, 0.1 * number, 0.5 * number, number != 3, 0.5 if number == 2 else np.nan)
+        for cell in CELLS
+        for number in (1, 2, 3, 4)
+    ]
+    columns = ["training", "calibration", "reduction", "drop", "on_front", "recommended"]
+    table = pd.DataFrame(rows, columns=columns)
+    return table.assign(drop_low=table["drop"] - 0.1, drop_high=table["drop"] + 0.1)
+
+
+def equal_compute():
+    rows = [
+        (*cell, reduction, 0.2, -0.1, 0.5)
+        for cell in CELLS
+        if cell != ("independent", "full")
+        for reduction in (0.1, 0.2, 0.3, np.nan)
+    ]
+    return pd.DataFrame(rows, columns=["training", "calibration", "reduction", "gain", "low", "high"])
+
+
+def wins():
+    rows = list(itertools.product(MARGINS, repeat=3))
+    gains = [0.5, 0.4, 0.3, -0.2, 0.0, 1e-9, 0.1, 0.2]  # five wins, a loss, two ties
+    return pd.DataFrame(rows, columns=["m1", "m2", "m3"]).assign(gain=gains)
+
+
+def class_exits():
+    rows = [(name, exit, share) for name in CLASSES for exit, share in enumerate((0.4, 0.3, 0.2, 0.1), start=1)]
+    return pd.DataFrame(rows, columns=["class", "exit", "share"])
+
+
+TABLES = {
+    function.__name__: function
+    for function in (
+        *(accuracy_by_clarity, class_mix, stage_costs, learning_curve, confusion, class_precision),
+        *(branch_width, covariance_shift, training_gains),
+        *(threshold_search, thresholds, margin_effect, promises, rules),
+        *(fronts, equal_compute, wins, class_exits),
+    )
+} | {"nearest_mean_confusion": confusion}
+
+NO_LEGEND = {
+    *("nearest_mean_confusion", "accuracy_by_clarity", "stage_costs", "confusion", "class_precision"),
+    *("branch_width", "thresholds", "equal_compute", "wins", "class_exits"),
+}
+PANELS = {"stage_costs": 3, "learning_curve": 2, "covariance_shift": 2, "threshold_search": 2}
+PANELS |= {"margin_effect": 2, "promises": 2, "equal_compute": 3, "wins": 2}
+
+
+def panels(figure):
+    return [axes for axes in figure.axes if axes.get_label() != "<colorbar>"]
+
+
+def title(axes):
+    return axes.get_title(loc="left")
+
+
+def legend(axes):
+    found = axes.get_legend()
+    return [text.get_text() for text in found.get_texts()] if found else []
+
+
+def written(axes):
+    return [text.get_text() for text in axes.texts]
+
+
+@pytest.fixture
+def figure_of():
+    drawn = []
+
+    def draw(name, table=None):
+        drawn.append(plots.FIGURES[name](TABLES[name]() if table is None else table))
+        return drawn[-1]
+
+    yield draw
+    for figure in drawn:
+        plots.plt.close(figure)
+
+
+def test_every_figure_is_tested_here():
+    assert set(plots.FIGURES) == set(TABLES)
+
+
+@pytest.mark.filterwarnings("error::UserWarning", "error::RuntimeWarning", "error::FutureWarning")
+@pytest.mark.parametrize("name", TABLES)
+def test_a_figure_names_what_it_shows(figure_of, name):
+    table = TABLES[name]()
+    before = table.copy()
+    figure = figure_of(name, table)
+    figure.draw_without_rendering()
+    pd.testing.assert_frame_equal(table, before)
+    shown = panels(figure)
+    assert len(shown) == PANELS.get(name, 1)
+    untitled = shown[1:] if name == "margin_effect" else []
+    assert all(title(axes) for axes in shown if axes not in untitled)
+    assert any(axes.get_xlabel() or axes.get_ylabel() for axes in figure.axes)
+    bars = [axes for axes in figure.axes if axes not in shown]
+    assert all(axes.get_ylabel() for axes in bars)
+    assert any(legend(axes) for axes in shown) == (name not in NO_LEGEND)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("class_mix", ["all images", "the unclear half"]),
+        ("learning_curve", ["training", "validation"]),
+        ("covariance_shift", ["all", "survivors"]),
+        ("training_gains", ["branch 2", "branch 3"]),
+        ("margin_effect", ["branch 1", "branch 2", "branch 3", "backbone"]),
+        ("promises", ["kept, or too few to tell", "broken", "bar of 100 %"]),
+    ],
+)
+def test_a_legend_names_all_that_is_told_apart(figure_of, name, expected):
+    (found,) = [legend(axes) for axes in panels(figure_of(name)) if legend(axes)]
+    assert found == expected
+
+
+def test_the_colours_of_the_cells_are_all_different():
+    assert list(plots.NAMES) == CELLS
+    assert len(set(plots.NAMES.values())) == 4
+    assert len({colour for _, colour in plots.NAMES.values()}) == 4
+
+
+def test_the_costs_of_the_stages_are_shares_of_all(figure_of):
+    widths = [[bar.get_width() for bar in axes.patches] for axes in panels(figure_of("stage_costs"))]
+    assert widths[0] == pytest.approx([40, 30, 20, 10])
+    assert widths[1] == pytest.approx([40, 70, 90, 100])
+    assert sum(widths[2]) == pytest.approx(100)
+
+
+def test_small_images_are_pointed_out_only_where_there_were_some(figure_of):
+    assert written(panels(figure_of("learning_curve"))[1]) == ["trained on 20 x 20 pixels"]
+    assert written(panels(figure_of("learning_curve", learning_curve().assign(image_size=28)))[1]) == []
+
+
+def test_a_class_that_never_leaves_has_no_threshold_to_show(figure_of):
+    leaves, stays = panels(figure_of("threshold_search"))
+    assert legend(leaves) == ["these leave", "bar 85.0 %", "threshold 0.70"]
+    assert not any(each.startswith("threshold") for each in legend(stays))
+    assert title(stays) == "shirt: 0 % may leave"
+    cells = written(panels(figure_of("thresholds"))[0])
+    assert cells.count("never") == 1
+    assert len(cells) == 9
+
+
+def test_broken_promises_are_counted_among_those_that_can_break(figure_of):
+    found = [title(axes) for axes in panels(figure_of("promises"))]
+    assert found == ["Calibrated on all images: 50 % broken", "Calibrated on survivors: 50 % broken"]
+
+
+def test_the_fronts_are_those_of_baseline_and_proposal(figure_of):
+    (axes,) = panels(figure_of("fronts"))
+    assert legend(axes) == [plots.NAMES[CELLS[0]][0], plots.NAMES[CELLS[3]][0]]
+    curves = [line for line in axes.lines if line.get_label() in legend(axes)]
+    for line in curves:
+        assert line.get_xdata() == pytest.approx([10, 20, 40])
+    assert written(axes) == ["20 % saved for 1.0 points"]
+
+
+def test_without_a_recommendation_no_configuration_is_pointed_out(figure_of):
+    (axes,) = panels(figure_of("fronts", fronts().assign(recommended=np.nan)))
+    assert written(axes) == []
+
+
+def test_the_gain_at_equal_compute_stands_in_the_title(figure_of):
+    for axes in panels(figure_of("equal_compute")):
+        assert title(axes).endswith("mean +0.20 (-0.10 to +0.50)")
+
+
+def test_wins_and_losses_are_counted_and_ties_are_neither(figure_of):
+    figure = figure_of("wins")
+    assert figure.get_suptitle().endswith(": 5 wins (blue), 1 losses (red)")
+    assert [len(axes.texts) for axes in panels(figure)] == [4, 4]
+
+
+def test_classes_that_leave_early_stand_first(figure_of):
+    table = class_exits()
+    table.loc[(table["class"] == "bag") & (table["exit"] == 1), "share"] = 0.9
+    (axes,) = panels(figure_of("class_exits", table))
+    assert axes.get_yticklabels()[0].get_text() == "bag"
+    assert [text.get_text() for text in axes.get_xticklabels()] == [
+        *("branch 1", "branch 2", "branch 3"),
+        "backbone",
+    ]
+
+
+@pytest.mark.parametrize("name", ["thresholds", "promises", "margin_effect"])
+def test_equal_tables_give_equal_bytes(workspace, name):
+    tables = workspace / "reports" / "tables"
+    tables.mkdir(parents=True)
+    TABLES[name]().to_csv(tables / f"{name}.csv", index=False)
+    figure = Path("reports/figures") / f"{name}.png"
+    open_before = plots.plt.get_fignums()
+    drawn = []
+    for _ in range(2):
+        assert pipeline.draw(name) is True
+        drawn.append(figure.read_bytes())
+        figure.unlink()
+    assert drawn[0] == drawn[1]
+    assert b"matplotlib" not in drawn[0].lower()
+    assert plots.plt.get_fignums() == open_before
