@@ -79,7 +79,7 @@ def claims_table(numbers: dict[str, float]) -> pd.DataFrame:
             *(100 * value for value in saved),
             _verdict(saved[1] >= PAPER_REDUCTION and drop[2] <= PAPER_DROP, [*saved, *drop]),
             f"% of MACs saved, chosen on valid, at a drop of {drop[0]:.2f} points "
-            f"({drop[1]:.2f} to {drop[2]:.2f}); holds if both intervals stay within {100 * PAPER_REDUCTION:g} % "
+            f"({drop[1]:.2f} to {drop[2]:.2f}); both intervals must keep {100 * PAPER_REDUCTION:g} % "
             f"and {PAPER_DROP:g} points; another data set and a narrower backbone than the paper's",
         ),
         (

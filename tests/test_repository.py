@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import nbformat
+import pandas as pd
 import pytest
 import yaml
 
@@ -128,3 +129,18 @@ def test_no_file_holds_a_path_of_one_machine():
     ]
     pattern = re.compile(r"/(root|home|tmp|work)/\w+")
     assert [path.name for path in texts if pattern.search(path.read_text())] == []
+
+
+def test_readme_tells_the_recorded_verdicts():
+    readme = (ROOT / "README.md").read_text()
+    verdicts = pd.read_csv(ROOT / "reports" / "tables" / "claims.csv")["verdict"]
+    rows = [line for line in readme.splitlines() if re.match(r"\| \d ", line)]
+    assert len(rows) == len(verdicts)
+    for row, verdict in zip(rows, verdicts, strict=True):
+        assert f"**{verdict}**" in row
+
+
+def test_readme_names_only_files_that_exist():
+    readme = (ROOT / "README.md").read_text()
+    names = re.findall(r"\]\((?!http)([^)#]+)\)", readme)
+    assert [name for name in names if not (ROOT / name).exists()] == []
