@@ -54,7 +54,7 @@ def pipeline_in(folder, *arguments):
 
 def start_nbval(folder, *notebooks, **variables):
     names = [f"reports/notebooks/{name}.ipynb" for name in notebooks]
-    command = ["pytest", "--nbval", "--nbval-current-env", "-p", "no:cacheprovider", "-q", *names]
+    command = ["pytest", "--nbval", "--nbval-current-env", "-p", "no:cacheprovider", *names]
     return start_in(folder, *command, **variables)
 
 
