@@ -157,9 +157,9 @@ def test_nbval_passes_with_another_processor_and_changes_nothing(clones):
 
 def test_tampered_results_fail_nbval(clones):
     executed = clones[0] / "reports" / "notebooks" / "05_evaluation.ipynb"
-    executed.write_text(
-        executed.read_text().replace("MACs saved", "MACs won").replace("not testable", "well tested")
-    )
+    printed = "evaluation.gain: within 0.4 points"
+    assert printed in executed.read_text()
+    executed.write_text(executed.read_text().replace(printed, "evaluation.gain: within 0.3 points"))
     recorded = clones[1] / "reports" / "metrics.json"
     numbers = json.loads(recorded.read_text())
     recorded.write_text(json.dumps(numbers | {"evaluation.gain": numbers["evaluation.gain"] + 0.5}))
