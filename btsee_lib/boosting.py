@@ -64,6 +64,11 @@ def branch_seed(seed: int, number: int) -> int:
     return 1000 * seed + number
 
 
+def training_targets(train: SplitFeatures, parameters: BranchParameters) -> Tensor:
+    """What the branches learn to say, int64 (N,): the truth, or what the backbone says."""
+    return train.labels if parameters.labels == "truth" else train.predicted
+
+
 def backbone_precision(features: Features) -> Tensor:
     """Precision a class of the backbone on the whole validation split, float64 (K,)."""
     valid = features["valid"]
@@ -88,11 +93,10 @@ def fit_branch(
         return None
     train = features["train"]
     branch = new_branch(number, features, parameters, seed)
-    targets = train.labels if parameters.labels == "truth" else train.predicted
     train_branch(
         branch,
         train.squeezed[number - 1],
-        targets,
+        training_targets(train, parameters),
         parameters,
         seed=branch_seed(seed, number),
         survivors=survivors["train"],

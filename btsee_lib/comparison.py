@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from btsee_lib.decisions import Decisions
 from btsee_lib.evaluation import (
     BASELINE,
     CELLS,
     TIE,
-    Decisions,
     configuration_columns,
     distance_to_front,
     drop_at,

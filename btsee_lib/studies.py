@@ -5,7 +5,14 @@ from collections.abc import Callable, Sequence
 import pandas as pd
 from torch import Tensor
 
-from btsee_lib.boosting import Features, branch_seed, everyone, new_branch, who_remains
+from btsee_lib.boosting import (
+    Features,
+    branch_seed,
+    everyone,
+    new_branch,
+    training_targets,
+    who_remains,
+)
 from btsee_lib.branches import branch_logits, train_branch
 from btsee_lib.config import Boosting as BoostingParameters
 from btsee_lib.config import Branches as BranchParameters
@@ -24,13 +31,13 @@ def branch_width(
     DataFrame
         ``branch, channels, macs, share`` (of the backbone's MACs) and ``valid_accuracy``.
     """
-    rows = []
+    rows, targets = [], training_targets(features["train"], parameters)
     for channels in progress(WIDTHS):
         wanted = parameters.model_copy(update={"channels": channels})
         for number, squeezed in enumerate(features["train"].squeezed, start=1):
             branch = new_branch(number, features, wanted, seed)
             macs = count_macs(branch, squeezed[:1])
-            train_branch(branch, squeezed, _targets(features, wanted), wanted, branch_seed(seed, number))
+            train_branch(branch, squeezed, targets, wanted, branch_seed(seed, number))
             rows.append(
                 {
                     "branch": number,
@@ -68,7 +75,7 @@ def training_effort(
     train = features["train"]
     rows = []
     independent = new_branch(2, features, parameters, seed)
-    targets = _targets(features, parameters)
+    targets = training_targets(train, parameters)
     train_branch(independent, train.squeezed[1], targets, parameters, branch_seed(seed, 2))
     for margin in margins:
         remains = who_remains(logits, everyone(features), features, margin, limits)
@@ -93,11 +100,6 @@ def training_effort(
                 }
             )
     return pd.DataFrame(rows)
-
-
-def _targets(features: Features, parameters: BranchParameters) -> Tensor:
-    train = features["train"]
-    return train.labels if parameters.labels == "truth" else train.predicted
 
 
 def _accuracy(logits: Tensor, features: Features, chosen: Tensor | None = None) -> float:

@@ -4,7 +4,8 @@ import pytest
 
 from btsee_lib import comparison
 from btsee_lib.comparison import Resamples
-from btsee_lib.evaluation import BASELINE, CELLS, Decisions, mean_over_seeds, of_cell
+from btsee_lib.decisions import Decisions
+from btsee_lib.evaluation import BASELINE, CELLS, mean_over_seeds, of_cell
 from btsee_lib.uncertainty import image_weights
 
 IMAGES, SEEDS, RESAMPLES = 60, (0, 1), 200
@@ -71,9 +72,10 @@ def test_the_resamples_scatter_about_what_was_measured(decisions, drawn):
 
 
 def test_equal_configurations_are_equal_in_every_resample(drawn):
-    assert np.array_equal(drawn.drop[:, 1], drawn.drop[:, 4])
-    assert np.array_equal(drawn.reduction[:, 1], drawn.reduction[:, 4])
-    assert not np.array_equal(drawn.drop[:, 1], drawn.drop[:, 2])
+    # A matrix product may sum equal columns in another order.
+    assert drawn.drop[:, 1] == pytest.approx(drawn.drop[:, 4], abs=1e-4)
+    assert drawn.reduction[:, 1] == pytest.approx(drawn.reduction[:, 4], abs=1e-6)
+    assert np.abs(drawn.drop[:, 1] - drawn.drop[:, 2]).max() > 0.1
 
 
 def test_the_draws_follow_from_the_seed(decisions, drawn):

@@ -257,20 +257,6 @@ def test_the_exits_of_the_classes_average_to_those_of_all(made_up, averaged, few
     assert weights @ grid.to_numpy() == pytest.approx([row[f"exit{b}"] for b in (1, 2, 3, 4)])
 
 
-def test_a_cascade_on_one_split_by_hand():
-    confidence = torch.tensor([[0.9, 0.2, 0.9, 0.1]])
-    predicted = torch.tensor([[0, 0, 1, 1]])
-    split = SplitFeatures((), torch.eye(2)[[0, 1, 0, 1]], torch.tensor([0, 1, 0, 0]))
-    cost = CostModel(stages=(10, 30), branches=(2,))
-    result = evaluation.run_simulation(confidence, predicted, split, torch.full((1, 2), 0.5), cost)
-    assert result.exits.exit.tolist() == [0, 1, 0, 1]
-    assert result.correct.tolist() == [True, True, False, False]
-    assert result.macs.tolist() == [12, 42, 12, 42]
-    assert result.summary() == pytest.approx(
-        {"accuracy": 0.5, "drop": 25.0, "reduction": 1 - 27 / 40, "exit1": 0.5, "exit2": 0.5}
-    )
-
-
 def test_seeds_are_averaged_configuration_by_configuration(decisions, averaged):
     assert list(averaged.columns) == COLUMNS[1:]
     first, second = (decisions.table[decisions.table["seed"] == seed] for seed in (0, 1))
