@@ -1,6 +1,8 @@
 # Everything that this project does. The README lists the same steps without make.
 PYTHON ?= python3
 VENV := $(CURDIR)/.venv
+# Where compiled modules are not kept, every start of Python takes seconds longer.
+unexport PYTHONDONTWRITEBYTECODE
 export PATH := $(VENV)/bin:$(PATH)
 READY := $(VENV)/.ready
 .DEFAULT_GOAL := help
@@ -25,7 +27,7 @@ data: setup  ## fetch and verify the data set (30 MB)
 	@python -m btsee_lib.pipeline data
 
 repro: data  ## make every figure, table and executed notebook (dvc repro)
-	@echo "== pipeline: 01 to 05 and the published results (about 10 minutes on two cores the first time)"
+	@echo "== pipeline: 01 to 06 and the published results (about 14 minutes on two cores the first time)"
 	dvc repro
 	@python -m btsee_lib.pipeline times
 
@@ -35,10 +37,10 @@ lint: setup  ## style
 	ruff check .
 	ruff format --check .
 
-unit: data  ## unit tests (about a minute)
+unit: data  ## unit tests (about two minutes)
 	pytest
 
-pipeline: data  ## the whole pipeline at toy size in a temporary clone (about 4 minutes)
+pipeline: data  ## the whole pipeline at toy size in two temporary clones (about 5 minutes)
 	pytest -m pipeline
 
 notebooks: data  ## run the executed notebooks again and compare their outputs

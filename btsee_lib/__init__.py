@@ -5,8 +5,11 @@ cost -> cascade -> boosting -> evaluation -> plots``. A later module may import 
 never the reverse. Importing the package first makes sure that torchvision can be imported.
 """
 
-from btsee_lib import torchvision_schemas
+import importlib.util
 
 __version__ = "0.1.0"
 
-torchvision_schemas.declare()
+if importlib.util.find_spec("torch") is not None:  # onnx_runner does without
+    from btsee_lib import torchvision_schemas
+
+    torchvision_schemas.declare()

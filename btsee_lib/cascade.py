@@ -38,6 +38,10 @@ def simulate(
     backbone_confidence : (N,), reported for those that go to the end; nan without it.
     """
     _check_thresholds(thresholds, len(confidence))
+    if predicted.numel() and predicted.max() >= thresholds.shape[1]:
+        raise ValueError(
+            f"class {predicted.max()} is predicted, but thresholds are of {thresholds.shape[1]} classes"
+        )
     label = backbone_predicted.clone()
     exit_taken = torch.full_like(label, len(confidence))
     if backbone_confidence is None:
@@ -51,9 +55,11 @@ def simulate(
     return Exits(label, exit_taken, sure)
 
 
-def _check_thresholds(thresholds: Tensor, number: int) -> None:
-    if thresholds.ndim != 2 or len(thresholds) != number:
-        raise ValueError(f"thresholds are {tuple(thresholds.shape)}: expected ({number}, classes)")
+def _check_thresholds(thresholds: Tensor, number: int, classes: int | None = None) -> None:
+    if thresholds.ndim != 2 or thresholds.shape != (number, classes or thresholds.shape[1]):
+        raise ValueError(
+            f"thresholds are {tuple(thresholds.shape)}: expected ({number}, {classes or 'classes'})"
+        )
     if thresholds.isnan().any():
         raise ValueError("thresholds hold nan: use inf for a class that never leaves")
 
@@ -63,14 +69,21 @@ class Cascade(nn.Module):
 
     Parameters
     ----------
-    backbone : has ``stages``, B + 1 modules, the last of which ends in logits.
+    backbone : has ``stages``, B + 1 modules, the last of which ends in logits, and ``num_classes``, K.
     branches : B modules with ``squeeze`` and ``forward``.
     thresholds : (B, K); a branch whose thresholds are all inf is closed and not run.
+    image_shape : (C, H, W) that ``predict`` insists on; by default any that the network takes.
     """
 
-    def __init__(self, backbone: nn.Module, branches: Sequence[nn.Module], thresholds: Tensor):
+    def __init__(
+        self,
+        backbone: nn.Module,
+        branches: Sequence[nn.Module],
+        thresholds: Tensor,
+        image_shape: Sequence[int] | None = None,
+    ):
         super().__init__()
-        _check_thresholds(thresholds, len(branches))
+        _check_thresholds(thresholds, len(branches), backbone.num_classes)
         if len(branches) != len(backbone.stages) - 1:
             raise ValueError(
                 f"{len(branches)} branches on {len(backbone.stages)} stages: one fewer is expected"
@@ -79,10 +92,18 @@ class Cascade(nn.Module):
         self.branches = nn.ModuleList(branches)
         self.register_buffer("thresholds", thresholds.clone())
         self.closed = [bool((row == torch.inf).all()) for row in thresholds]
+        self.image_shape = None if image_shape is None else tuple(image_shape)
 
     @torch.inference_mode()
     def predict(self, images: Tensor) -> Exits:
-        """Classify normalised images (N, C, H, W); the order of results is that of the images."""
+        """Classify normalised images, float (N, C, H, W); the order of results is that of the images.
+
+        Raises
+        ------
+        ValueError
+            If the images are of another type or shape.
+        """
+        self._check_images(images)
         self.eval()
         label = torch.empty(len(images), dtype=torch.int64, device=images.device)
         exit_taken, confidence = torch.empty_like(label), torch.empty(len(images), device=images.device)
@@ -97,12 +118,18 @@ class Cascade(nn.Module):
                 continue
             logits = feature_map if is_last else self.branches[b](self.branches[b].squeeze(feature_map))
             sure, predicted = confidence_and_class(logits)
-            out = (
-                torch.ones_like(sure, dtype=torch.bool)
-                if is_last
-                else leaves(sure, predicted, self.thresholds[b])
-            )
-            gone = remaining[out]
-            label[gone], confidence[gone], exit_taken[gone] = predicted[out], sure[out], b
-            remaining, feature_map = remaining[~out], feature_map[~out]
+            # Of those that go on, the next exit overwrites this.
+            label[remaining], confidence[remaining], exit_taken[remaining] = predicted, sure, b
+            if not is_last:
+                # How many go on decides the next shapes: the one point where the host waits for a GPU.
+                staying = leaves(sure, predicted, self.thresholds[b]).logical_not().nonzero().flatten()
+                remaining, feature_map = remaining[staying], feature_map[staying]
         return Exits(label, exit_taken, confidence)
+
+    def _check_images(self, images: Tensor) -> None:
+        shape = self.image_shape or tuple(images.shape[1:])
+        if images.ndim != 4 or tuple(images.shape[1:]) != shape or not images.is_floating_point():
+            wanted = ", ".join(str(size) for size in self.image_shape or "CHW")
+            raise ValueError(
+                f"images are {images.dtype} {tuple(images.shape)}: expected normalised float32 (N, {wanted})"
+            )

@@ -87,7 +87,8 @@ def claims_table(numbers: dict[str, float]) -> pd.DataFrame:
             "stated",
             *(3 * [math.nan]),
             NOT_TESTABLE,
-            "computation is counted here, time and energy on a small device are not measured",
+            "no small device was at hand; notebook 06 measures time on the machine that ran it, "
+            "and energy where the processor tells it",
         ),
     ]
     return pd.DataFrame(rows, columns=COLUMNS)

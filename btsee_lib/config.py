@@ -13,7 +13,16 @@ from typing import Annotated, Literal
 import numpy as np
 import torch
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 
 def _no_bool(value: object) -> object:
@@ -99,6 +108,25 @@ class Evaluation(Section):
     max_drops: Annotated[list[Annotated[Float, Field(gt=0, le=100)]], Field(min_length=1)]
 
 
+class Deployment(Section):
+    max_drops: Annotated[list[Annotated[Float, Field(gt=0, le=100)]], Field(min_length=1), Distinct]
+    published_drop: Annotated[Float, Field(gt=0, le=100)]
+    threads: Annotated[Int, Field(ge=1, le=64)]
+    static_width: Annotated[Int, Field(ge=8, le=256)]
+    full_width: Annotated[Int, Field(ge=8, le=256)]
+    latency_images: Annotated[Int, Field(ge=20)]
+    batch_sizes: Annotated[list[Positive], Field(min_length=1), Distinct]
+    rounds: Annotated[Int, Field(ge=2)]
+    compile: bool
+
+    @field_validator("published_drop")
+    @classmethod
+    def _is_among_the_others(cls, value: float, others: ValidationInfo) -> float:
+        if value not in others.data.get("max_drops", [value]):
+            raise ValueError("value should be one of max_drops")
+        return value
+
+
 SECTIONS = {
     "data": Data,
     "backbone": Backbone,
@@ -106,6 +134,7 @@ SECTIONS = {
     "branches": Branches,
     "boosting": Boosting,
     "evaluation": Evaluation,
+    "deployment": Deployment,
 }
 
 

@@ -12,7 +12,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import nbformat
@@ -94,7 +94,7 @@ def note_time(name: str, seconds: float) -> None:
 
 
 def publish(name: str) -> None:
-    """Copy the tables and the executed notebook of NAME into ``reports/`` and draw its figures."""
+    """Copy what NAME made (tables, executed notebook, model) into ``reports/`` and draw its figures."""
     source, target = folder_of("reports") / name, repository_root() / "reports"
     for folder in ("notebooks", "tables", "figures"):
         (target / folder).mkdir(parents=True, exist_ok=True)
@@ -102,21 +102,26 @@ def publish(name: str) -> None:
     for table in sorted(source.glob("*.csv")):
         _copy(table, target / "tables" / table.name)
         draw(table.stem)
+    if (source / "model").is_dir():
+        shutil.rmtree(target / "model", ignore_errors=True)
+        shutil.copytree(source / "model", target / "model")
 
 
-def publish_metrics() -> None:
-    """Merge the numbers of all notebooks into ``reports/metrics.json``."""
-    text = json.dumps(read_numbers(folder_of("reports")), indent=1, sort_keys=True) + "\n"
-    path = repository_root() / "reports" / METRICS
+def publish_metrics(names: Sequence[str]) -> None:
+    """Merge the numbers of notebooks into ``reports/metrics.json``, of one into ``metrics_NAME.json``."""
+    text = json.dumps(read_numbers(folder_of("reports"), names), indent=1, sort_keys=True) + "\n"
+    path = repository_root() / "reports" / (METRICS if len(names) > 1 else f"metrics_{names[0]}.json")
     path.parent.mkdir(exist_ok=True)
     path.write_text(text)
 
 
 def draw(table: str) -> bool:
     """Draw ``reports/figures/TABLE.png`` from ``reports/tables/TABLE.csv``, if it has a figure."""
-    from btsee_lib import plots
+    from matplotlib import pyplot as plt
 
-    function = plots.FIGURES.get(table)
+    from btsee_lib.figures import FIGURES
+
+    function = FIGURES.get(table)
     if function is None:
         return False
     reports = repository_root() / "reports"
@@ -124,7 +129,7 @@ def draw(table: str) -> bool:
     (reports / "figures").mkdir(exist_ok=True)
     # No software version or date in the file: equal tables give equal bytes.
     figure.savefig(reports / "figures" / f"{table}.png", metadata={"Software": None})
-    plots.plt.close(figure)
+    plt.close(figure)
     return True
 
 
@@ -152,7 +157,7 @@ def print_times() -> None:
     times = json.loads(_times_file().read_text()) if _times_file().is_file() else {}
     for name, seconds in times.items():
         print(f"  {name:28} {seconds:6.0f} s")
-    print("Results: reports/notebooks, reports/figures, reports/tables, reports/metrics.json")
+    print("Results: reports/notebooks, reports/figures, reports/tables, reports/model, reports/metrics.json")
 
 
 def _times_file() -> Path:
@@ -168,7 +173,6 @@ def _copy(source: Path, target: Path) -> None:
 ACTIONS = {
     "check": check_params,
     "data": fetch_data,
-    "metrics": publish_metrics,
     "figures": draw_all,
     "times": print_times,
 }
@@ -177,13 +181,18 @@ ACTIONS = {
 def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("action", choices=("run", "publish", *ACTIONS))
+    parser.add_argument("action", choices=("run", "publish", "metrics", *ACTIONS))
     parser.add_argument("notebooks", nargs="*", help="names such as 02_backbone")
     arguments = parser.parse_args()
     if arguments.action in ACTIONS:
         ACTIONS[arguments.action]()
-    for name in arguments.notebooks:
-        {"run": run, "publish": publish}[arguments.action](name)
+    elif not arguments.notebooks:
+        parser.error(f"{arguments.action} needs the name of a notebook, such as 02_backbone")
+    elif arguments.action == "metrics":
+        publish_metrics(arguments.notebooks)
+    else:
+        for name in arguments.notebooks:
+            {"run": run, "publish": publish}[arguments.action](name)
 
 
 def main_with_clear_errors() -> None:

@@ -7,6 +7,7 @@ Run by the pipeline, a notebook writes into ``artifacts/reports/NOTEBOOK/``, and
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -81,15 +82,18 @@ class Report:
 
     @staticmethod
     def _recorded(name: str) -> float | None:
-        path = repository_root() / "reports" / METRICS
-        return json.loads(path.read_text()).get(name) if path.is_file() else None
+        recorded = {}
+        for path in sorted((repository_root() / "reports").glob("metrics*.json")):
+            recorded |= json.loads(path.read_text())
+        return recorded.get(name)
 
 
-def read_numbers(folder: Path) -> dict[str, float | None]:
-    """Merge the numbers of the notebooks whose results lie in ``folder``."""
+def read_numbers(folder: Path, names: Sequence[str] | None = None) -> dict[str, float | None]:
+    """Merge the numbers of the notebooks whose results lie in ``folder``: of some, by name, or of all."""
     merged = {}
     for path in sorted(folder.glob(f"*/{METRICS}")):
-        merged |= json.loads(path.read_text())
+        if names is None or path.parent.name in names:
+            merged |= json.loads(path.read_text())
     return merged
 
 

@@ -6,6 +6,7 @@ already), the later ones load it (``load_...``, which stops with a clear error i
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 
@@ -17,6 +18,7 @@ from btsee_lib import artefacts, boosting, branches, calibration, data, fashion_
 from btsee_lib import backbone as backbone_module
 from btsee_lib import features as features_module
 from btsee_lib.backbone import StagedResNet18, train_backbone
+from btsee_lib.config import Backbone as BackboneParameters
 from btsee_lib.config import params, set_up_torch
 from btsee_lib.cost import CostModel
 from btsee_lib.data import Splits
@@ -49,7 +51,7 @@ class SeedBranches:
         """Return the positions of the independent branches, first branch first."""
         return list(self.nodes.index[self.nodes["training"] == "independent"])
 
-    @property
+    @cached_property
     def _position(self) -> dict[tuple[float, ...], int]:
         """Where the boosted branch behind given margins stands."""
         boosted = self.nodes[self.nodes["training"] == "boosted"]
@@ -75,17 +77,19 @@ def make_backbone(splits: Splits, progress: Progress = iter) -> tuple[StagedResN
     def make(folder: Path) -> None:
         wanted = params("backbone")
         device = set_up_torch(wanted.seed)
-        network = _new_backbone(splits).to(device)
+        network = new_backbone(splits, wanted).to(device)
         history = train_backbone(network, splits, wanted, progress)
         artefacts.save_tensors(folder / "backbone.pt", network.cpu().state_dict())
         history.to_csv(folder / "history.csv", index=False)
 
-    return _read_backbone(artefacts.ensure("backbone", _backbone_fingerprint(), make), splits)
+    return _read_backbone(artefacts.ensure("backbone", backbone_fingerprint(params("backbone")), make), splits)
 
 
 def load_backbone(splits: Splits) -> tuple[StagedResNet18, pd.DataFrame]:
     """Load the backbone that notebook 02 trained."""
-    return _read_backbone(artefacts.require("backbone", _backbone_fingerprint(), "backbone"), splits)
+    return _read_backbone(
+        artefacts.require("backbone", backbone_fingerprint(params("backbone")), "backbone"), splits
+    )
 
 
 def make_features(
@@ -171,8 +175,9 @@ def _seed_name(seed: int) -> str:
     return f"cascades/seed_{seed}"
 
 
-def _backbone_fingerprint() -> dict:
-    return artefacts.fingerprint([params("data"), params("backbone")], [data, fashion_mnist, backbone_module])
+def backbone_fingerprint(wanted: BackboneParameters) -> dict:
+    """Describe what a backbone of these parameters is made from."""
+    return artefacts.fingerprint([params("data"), wanted], [data, fashion_mnist, backbone_module])
 
 
 def _features_fingerprint() -> dict:
@@ -187,8 +192,8 @@ def _cascades_fingerprint(seed: int, *more: ModuleType) -> dict:
     )
 
 
-def _new_backbone(splits: Splits) -> StagedResNet18:
-    wanted = params("backbone")
+def new_backbone(splits: Splits, wanted: BackboneParameters) -> StagedResNet18:
+    """Build an untrained backbone for the images and classes of a data set."""
     return StagedResNet18(
         num_classes=len(splits.classes),
         in_channels=splits.train.images.shape[1],
@@ -197,11 +202,15 @@ def _new_backbone(splits: Splits) -> StagedResNet18:
     )
 
 
-def _read_backbone(folder: Path, splits: Splits) -> tuple[StagedResNet18, pd.DataFrame]:
-    network = _new_backbone(splits)
+def read_backbone(folder: Path, splits: Splits, wanted: BackboneParameters) -> StagedResNet18:
+    """Read a backbone that lies in the folder of its artefact: frozen, in evaluation mode."""
+    network = new_backbone(splits, wanted)
     network.load_state_dict(artefacts.load_tensors(folder / "backbone.pt"))
-    network.requires_grad_(False).eval()
-    return network, pd.read_csv(folder / "history.csv")
+    return network.requires_grad_(False).eval()
+
+
+def _read_backbone(folder: Path, splits: Splits) -> tuple[StagedResNet18, pd.DataFrame]:
+    return read_backbone(folder, splits, params("backbone")), pd.read_csv(folder / "history.csv")
 
 
 def _write_branches(folder: Path, trained: list[boosting.TrainedBranch]) -> None:

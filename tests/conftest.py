@@ -2,18 +2,25 @@
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 from hypothesis import settings
+from torch.nn.functional import one_hot
 
 from btsee_lib import boosting, config
 from btsee_lib.backbone import StagedResNet18, train_backbone
 from btsee_lib.calibration import calibrate, class_precision, confidence_and_class, precision_bars
+from btsee_lib.cascade import Cascade
+from btsee_lib.cascade_file import Description
 from btsee_lib.data import load_splits
-from btsee_lib.features import load_features, store_features
+from btsee_lib.features import SplitFeatures, load_features, store_features
+from btsee_lib.onnx_export import export
+from btsee_lib.stored import SeedBranches
 
 IMAGES_A_SPLIT = 1000
 FEATURES_BATCH = 250
+MADE_UP = {"valid": 150, "test": 120}  # images
 
 settings.register_profile("repeatable", deadline=None, derandomize=True, database=None)
 settings.load_profile("repeatable")
@@ -142,3 +149,56 @@ def cascade_case(features, independent):
         "backbone_confidence": backbone_confidence,
         "thresholds": calibrate(*spoken["valid"], valid.labels, bars, 5, on="survivors"),
     }
+
+
+@pytest.fixture(scope="session")
+def cascade(backbone, branches, cascade_case, splits):
+    return Cascade(backbone, branches, cascade_case["thresholds"], splits.test.images.shape[1:])
+
+
+@pytest.fixture(scope="session")
+def description(splits, backbone_parameters, branch_parameters):
+    return Description(
+        data_set="fashion-mnist",
+        classes=splits.classes,
+        image_shape=tuple(splits.test.images.shape[1:]),
+        mean=splits.mean,
+        std=splits.std,
+        width=backbone_parameters.width,
+        stem=backbone_parameters.stem,
+        branch_channels=branch_parameters.channels,
+        branch_kernel_size=branch_parameters.kernel_size,
+        margins=(-0.1, -0.1, -0.1),
+        measured={"accuracy": 0.75},
+    )
+
+
+@pytest.fixture(scope="session")
+def exported(cascade, description, tmp_path_factory):
+    """A folder with both ONNX forms of the cascade."""
+    folder = tmp_path_factory.mktemp("onnx")
+    export(cascade, description, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def made_up_cascades():
+    """Features of 3 classes and the branches of two seeds, drawn at random: later ones are right more often."""
+    generator = torch.Generator().manual_seed(0)
+
+    def answers(labels, strength):
+        return strength * one_hot(labels, 3) + torch.randn(len(labels), 3, generator=generator)
+
+    labels = {name: torch.randint(3, (n,), generator=generator) for name, n in MADE_UP.items()}
+    features = {name: SplitFeatures((), answers(each, 3.5), each) for name, each in labels.items()}
+    nodes = pd.DataFrame({"training": ["boosted"] + 3 * ["independent"], "branch": [1, 1, 2, 3]})
+    cascades = []
+    for seed in (0, 1):
+        logits = {name: torch.stack([answers(labels[name], s) for s in (0, 2, 2.3, 2.6)]) for name in MADE_UP}
+        cascades.append(SeedBranches(seed, nodes, logits, states=[]))
+    return features, cascades
+
+
+@pytest.fixture(scope="session")
+def loose_limits():
+    return config.Boosting(seeds=[0, 1], margins=[[0.0]] * 3, bar_ceiling=1.0, min_support=3, min_survivors=20)

@@ -1,7 +1,16 @@
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from btsee_lib.calibration import confidence_and_class
 from btsee_lib.cascade import Cascade, simulate
+from btsee_lib.data import load_splits
+from btsee_lib.deployment import agreement, in_batches
+from btsee_lib.features import walk_stages
+from btsee_lib.onnx_export import SINGLE
+from btsee_lib.onnx_runner import OnnxCascade, OnnxStages
+
+NUMBER = 2000  # test images on which all ways to run a cascade are compared; notebook 06 does it on all
 
 
 @pytest.fixture(scope="module")
@@ -14,11 +23,6 @@ def expected(cascade_case):
     """The simulated exits of the first 300 test images."""
     exits = simulate(**cascade_case)
     return type(exits)(*(values[:300] for values in exits))
-
-
-@pytest.fixture(scope="module")
-def cascade(backbone, branches, cascade_case):
-    return Cascade(backbone, branches, cascade_case["thresholds"])
 
 
 @pytest.fixture
@@ -161,3 +165,86 @@ def test_thresholds_of_a_wrong_shape_are_refused(backbone, branches, cascade_cas
 def test_a_number_of_branches_that_does_not_fit_the_stages_is_refused(backbone, branches):
     with pytest.raises(ValueError, match="branches"):
         Cascade(backbone, branches[:2], torch.zeros(2, 10))
+
+
+def test_thresholds_of_another_number_of_classes_are_refused(backbone, branches, cascade_case):
+    with pytest.raises(ValueError, match=r"thresholds are \(3, 9\): expected \(3, 10\)"):
+        Cascade(backbone, branches, torch.zeros(3, 9))
+    with pytest.raises(ValueError, match=r"class 9 is predicted, but thresholds are of 9 classes"):
+        simulate(**cascade_case | {"thresholds": torch.zeros(3, 9)})
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        torch.zeros(2, 1, 28, 28, dtype=torch.uint8),
+        torch.zeros(2, 3, 28, 28),
+        torch.zeros(2, 1, 32, 32),
+        torch.zeros(1, 28, 28),
+    ],
+)
+def test_images_of_another_type_or_shape_are_refused(cascade, wrong):
+    with pytest.raises(ValueError, match=r"images are .*: expected normalised float32 \(N, 1, 28, 28\)"):
+        cascade.predict(wrong)
+
+
+def test_without_a_given_shape_only_what_no_network_takes_is_refused(backbone, branches, cascade_case):
+    loose = Cascade(backbone, branches, cascade_case["thresholds"])
+    with pytest.raises(ValueError, match=r"expected normalised float32 \(N, C, H, W\)"):
+        loose.predict(torch.zeros(1, 28, 28))
+
+
+class Waits(TorchDispatchMode):
+    """Counts the operations at which a GPU's host would have to wait for a result."""
+
+    SYNCHRONISING = ("nonzero", "_local_scalar_dense", "masked_select", "is_nonzero", "equal")
+
+    def __init__(self):
+        super().__init__()
+        self.number = 0
+
+    def __torch_dispatch__(self, operation, types, arguments=(), named=None):
+        name = operation.overloadpacket.__name__
+        masks = [each for each in torch.utils._pytree.tree_leaves(arguments) if isinstance(each, torch.Tensor)]
+        by_mask = name.startswith("index") and any(each.dtype == torch.bool for each in masks)
+        self.number += name in self.SYNCHRONISING or by_mask
+        return operation(*arguments, **named or {})
+
+
+def test_the_host_waits_at_most_once_a_branch(cascade, images):
+    with Waits() as waits:
+        cascade.predict(images)
+    assert 1 <= waits.number <= 3
+
+
+def test_all_ways_to_run_a_cascade_agree_on_images_that_nothing_was_chosen_on(
+    backbone, branches, description, cascade_case, exported, repository
+):
+    """Stored confidences, one by one, in batches, and both ONNX forms."""
+    everything = load_splits("fashion-mnist", repository / "data", limit=2 * NUMBER).test.images[-NUMBER:]
+    cascade = Cascade(backbone, branches, cascade_case["thresholds"])
+    strips, logits = walked(backbone, description, everything)
+    said = confidence_and_class(torch.stack([b(s) for b, s in zip(branches, strips, strict=True)]))
+    sure, label = confidence_and_class(logits)
+    expected = simulate(*said, label, cascade.thresholds, sure)
+    single, stages = OnnxCascade(exported / SINGLE), OnnxStages(exported)
+    ways = {
+        "one by one": (lambda part: cascade.predict(description.normalise(part)), 1),
+        "in batches": (lambda part: cascade.predict(description.normalise(part)), 256),
+        "ONNX, single model": (lambda part: single.predict(part.numpy()), 256),
+        "ONNX, stages": (lambda part: stages.predict(part.numpy()), 256),
+    }
+    for name, (predict, size) in ways.items():
+        found = in_batches(predict, everything, size)
+        told = agreement(expected, found, *said, cascade.thresholds)
+        assert len(found.label) == NUMBER
+        assert told["unexplained"] == 0, (name, told)
+        assert told["near_threshold"] <= 3
+        assert told["largest_difference"] < 1e-4
+
+
+@torch.inference_mode()
+def walked(backbone, description, images):
+    parts = [walk_stages(backbone, description.normalise(part)) for part in images.split(500)]
+    strips = [torch.cat(each) for each in zip(*(part[0] for part in parts), strict=True)]
+    return strips, torch.cat([part[1] for part in parts])

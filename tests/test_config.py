@@ -40,6 +40,17 @@ VALID = {
         "min_survivors": 200,
     },
     "evaluation": {"seed": 0, "resamples": 1000, "confidence": 0.95, "max_drops": [0.5, 1.0, 2.0]},
+    "deployment": {
+        "max_drops": [0.5, 1.0],
+        "published_drop": 1.0,
+        "threads": 1,
+        "static_width": 8,
+        "full_width": 64,
+        "latency_images": 100,
+        "batch_sizes": [1, 16],
+        "rounds": 3,
+        "compile": True,
+    },
 }
 
 
@@ -109,6 +120,10 @@ def test_a_float_may_be_written_in_any_notation(write, written):
         ("backbone", "seed", -1),
         ("branches", "labels", "wrong"),
         ("branches", "epochs", None),
+        ("deployment", "published_drop", 2.0),
+        ("deployment", "batch_sizes", [1, 1]),
+        ("deployment", "static_width", 7),
+        ("deployment", "compile", "perhaps"),
         ("boosting", "seeds", []),
         ("boosting", "seeds", [0, 1, 0]),
         ("boosting", "margins", [[0.0], [0.0]]),

@@ -4,8 +4,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib import pyplot as plt
 
-from btsee_lib import pipeline, plots
+from btsee_lib import pipeline
+from btsee_lib.figures import FIGURES
+from btsee_lib.plots_evaluation import NAMES
 
 pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # of seaborn
 
@@ -157,6 +160,52 @@ def class_exits():
     return pd.DataFrame(rows, columns=["class", "exit", "share"])
 
 
+def latency_by_exit():
+    return pd.DataFrame({"exit": [1, 1, 1, 2, 4, 4], "milliseconds": [0.1, 0.12, 0.11, 0.2, 0.41, 0.41]})
+
+
+def exit_times():
+    names = ["1", "2", "3", "4", "backbone"]
+    return pd.concat(
+        pd.DataFrame(
+            {"exit": names, "milliseconds": [1, 2, 3, 5, 4], "macs": [10, 20, 30, 40, 38], "width": width}
+        )
+        for width in (16, 64)
+    )
+
+
+def timed():
+    rows = [
+        (width, engine, model, size, macs, time, 1000 / time)
+        for width in (16, 64)
+        for engine in ("PyTorch eager", "ONNX stages")
+        for model, macs, time in (("drop <= 1", 0.33, 0.4), ("backbone", 1.0, 1.0))
+        for size in (1, 16)
+    ]
+    return pd.DataFrame(
+        rows, columns=["width", "engine", "model", "batch_size", "macs", "time", "images_per_second"]
+    )
+
+
+def time_against_macs():
+    return timed()[timed()["model"] != "backbone"]
+
+
+def throughput():
+    return timed()
+
+
+def static_networks():
+    rows = [("cascade", np.nan, 0.3, 0.92), ("cascade", np.nan, 0.5, 0.93), ("static", 8, 0.25, 0.92)]
+    return pd.DataFrame([*rows, ("static", 16, 1.0, 0.93)], columns=["kind", "width", "cost", "accuracy"])
+
+
+def latency_budget():
+    return pd.DataFrame(
+        {"milliseconds": [1.0, 2, 3, 2.5], "valid_drop": [2.0, 1, 0.1, 1.5], "drop": [2.1, 0.9, 0.2, 1.4]}
+    )
+
+
 TABLES = {
     function.__name__: function
     for function in (
@@ -164,6 +213,7 @@ TABLES = {
         *(branch_width, covariance_shift, training_gains),
         *(threshold_search, thresholds, margin_effect, promises, rules),
         *(fronts, equal_compute, wins, class_exits),
+        *(latency_by_exit, exit_times, time_against_macs, throughput, static_networks, latency_budget),
     )
 } | {"nearest_mean_confusion": confusion}
 
@@ -173,6 +223,7 @@ NO_LEGEND = {
 }
 PANELS = {"stage_costs": 3, "learning_curve": 2, "covariance_shift": 2, "threshold_search": 2}
 PANELS |= {"margin_effect": 2, "promises": 2, "equal_compute": 3, "wins": 2}
+PANELS |= {"exit_times": 2, "time_against_macs": 2, "throughput": 2}
 
 
 def panels(figure):
@@ -197,16 +248,16 @@ def figure_of():
     drawn = []
 
     def draw(name, table=None):
-        drawn.append(plots.FIGURES[name](TABLES[name]() if table is None else table))
+        drawn.append(FIGURES[name](TABLES[name]() if table is None else table))
         return drawn[-1]
 
     yield draw
     for figure in drawn:
-        plots.plt.close(figure)
+        plt.close(figure)
 
 
 def test_every_figure_is_tested_here():
-    assert set(plots.FIGURES) == set(TABLES)
+    assert set(FIGURES) == set(TABLES)
 
 
 @pytest.mark.filterwarnings("error::UserWarning", "error::RuntimeWarning", "error::FutureWarning")
@@ -244,9 +295,9 @@ def test_a_legend_names_all_that_is_told_apart(figure_of, name, expected):
 
 
 def test_the_colours_of_the_cells_are_all_different():
-    assert list(plots.NAMES) == CELLS
-    assert len(set(plots.NAMES.values())) == 4
-    assert len({colour for _, colour in plots.NAMES.values()}) == 4
+    assert list(NAMES) == CELLS
+    assert len(set(NAMES.values())) == 4
+    assert len({colour for _, colour in NAMES.values()}) == 4
 
 
 def test_the_costs_of_the_stages_are_shares_of_all(figure_of):
@@ -278,7 +329,7 @@ def test_broken_promises_are_counted_among_those_that_can_break(figure_of):
 
 def test_the_fronts_are_those_of_baseline_and_proposal(figure_of):
     (axes,) = panels(figure_of("fronts"))
-    assert legend(axes) == [plots.NAMES[CELLS[0]][0], plots.NAMES[CELLS[3]][0]]
+    assert legend(axes) == [NAMES[CELLS[0]][0], NAMES[CELLS[3]][0]]
     curves = [line for line in axes.lines if line.get_label() in legend(axes)]
     for line in curves:
         assert line.get_xdata() == pytest.approx([10, 20, 40])
@@ -318,7 +369,7 @@ def test_equal_tables_give_equal_bytes(workspace, name):
     tables.mkdir(parents=True)
     TABLES[name]().to_csv(tables / f"{name}.csv", index=False)
     figure = Path("reports/figures") / f"{name}.png"
-    open_before = plots.plt.get_fignums()
+    open_before = plt.get_fignums()
     drawn = []
     for _ in range(2):
         assert pipeline.draw(name) is True
@@ -326,4 +377,24 @@ def test_equal_tables_give_equal_bytes(workspace, name):
         figure.unlink()
     assert drawn[0] == drawn[1]
     assert b"matplotlib" not in drawn[0].lower()
-    assert plots.plt.get_fignums() == open_before
+    assert plt.get_fignums() == open_before
+
+
+def test_every_exit_that_was_taken_has_its_own_colour_and_time(figure_of):
+    (axes,) = panels(figure_of("latency_by_exit"))
+    assert legend(axes) == ["branch 1", "branch 2", "backbone"]
+    assert written(axes) == ["0.11 ms", "0.20 ms", "0.41 ms"]
+
+
+def test_shares_of_time_and_macs_add_up_to_the_whole_way(figure_of):
+    for axes in panels(figure_of("exit_times")):
+        heights = [[bar.get_height() for bar in bars] for bars in axes.containers]
+        assert [sum(each) for each in heights] == pytest.approx([100, 100])
+        assert heights[0] == pytest.approx([25, 25, 25, 25])
+        assert heights[1] == pytest.approx([20, 20, 20, 40])
+
+
+def test_the_budget_curve_holds_only_what_no_faster_one_beats(figure_of):
+    (axes,) = panels(figure_of("latency_budget"))
+    (curve,) = [line for line in axes.lines if line.get_label().startswith("best")]
+    assert curve.get_ydata().tolist() == [2.0, 1.0, 0.1]

@@ -144,15 +144,37 @@ def test_a_table_without_a_figure_draws_nothing(made):
     assert not (made / "reports").exists()
 
 
-def test_the_numbers_of_all_notebooks_are_merged(made):
+def test_the_numbers_of_the_named_notebooks_are_merged(made):
     pipeline.publish(NAME)
     other = made / "artifacts" / "reports" / "03_boosted_branches"
     other.mkdir()
     (other / "metrics.json").write_text('{"c": 0.5}')
-    pipeline.publish_metrics()
+    later = made / "artifacts" / "reports" / "06_deployment"
+    later.mkdir()
+    (later / "metrics.json").write_text('{"d": 1}')
+    pipeline.publish_metrics([NAME, "03_boosted_branches"])
+    pipeline.publish_metrics(["06_deployment"])
+    assert json.loads((made / "reports" / "metrics_06_deployment.json").read_text()) == {"d": 1}
     text = (made / "reports" / "metrics.json").read_text()
     assert json.loads(text) == {"a": None, "b": 2, "c": 0.5}
     assert text.index('"a"') < text.index('"b"') < text.index('"c"')
+
+
+def test_a_model_is_published_whole_and_replaces_the_one_before(made):
+    source = made / "artifacts" / "reports" / NAME / "model"
+    source.mkdir()
+    (source / "stage_1.onnx").write_bytes(b"one")
+    pipeline.publish(NAME)
+    (source / "stage_1.onnx").rename(source / "stage_1_2.onnx")
+    pipeline.publish(NAME)
+    assert [path.name for path in (made / "reports" / "model").iterdir()] == ["stage_1_2.onnx"]
+
+
+def test_an_action_on_notebooks_needs_a_name(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["pipeline", "metrics"])
+    with pytest.raises(SystemExit):
+        pipeline.main()
+    assert "metrics needs the name of a notebook" in capsys.readouterr().err
 
 
 def test_what_has_not_been_run_cannot_be_published(workspace, monkeypatch):

@@ -1,0 +1,122 @@
+"""A cascade in one file: weights, thresholds, and a description of what they need and what they reach.
+
+The file holds tensors and text only. Reading it runs no code that comes with it.
+"""
+
+from pathlib import Path
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from torch import Tensor
+
+from btsee_lib.backbone import StagedResNet18
+from btsee_lib.branches import Conv1dBranch
+from btsee_lib.cascade import Cascade
+
+FORMAT = 1
+
+
+class CascadeFileError(ValueError):
+    """A file holds no cascade that can be read here; the message tells why."""
+
+
+class Description(BaseModel):
+    """What a cascade needs to be rebuilt and used, and what was measured of it.
+
+    ``mean`` and ``std``: a value a channel, on the scale 0 to 1. ``margins``: of the configuration, in
+    precision points. ``measured``: numbers on test images, by name.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    data_set: str
+    classes: tuple[str, ...] = Field(min_length=2)
+    image_shape: tuple[int, int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    width: int
+    stem: str
+    branch_channels: int
+    branch_kernel_size: int
+    margins: tuple[float, ...]
+    measured: dict[str, float]
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """Turn uint8 images (N, C, H, W) into what ``Cascade.predict`` takes."""
+        mean, std = (
+            torch.tensor(each, device=images.device).view(1, -1, 1, 1) for each in (self.mean, self.std)
+        )
+        return (images.float() / 255 - mean) / std
+
+
+def new_cascade(description: Description, thresholds: Tensor | None = None) -> Cascade:
+    """Build the cascade that is described, with fresh weights; by default nothing leaves early."""
+    backbone = StagedResNet18(
+        len(description.classes), description.image_shape[0], description.width, description.stem
+    ).eval()
+    branches, feature_map = [], torch.zeros(1, *description.image_shape)
+    with torch.no_grad():
+        for stage in backbone.stages[:-1]:
+            feature_map = stage(feature_map)
+            branch = Conv1dBranch(
+                feature_map.shape[1],
+                len(description.classes),
+                description.branch_channels,
+                description.branch_kernel_size,
+            ).eval()
+            branch(branch.squeeze(feature_map))  # the classifier takes its size from the first input
+            branches.append(branch)
+    if thresholds is None:
+        thresholds = torch.full((len(branches), len(description.classes)), torch.inf)
+    return Cascade(backbone, branches, thresholds, description.image_shape).requires_grad_(False)
+
+
+def save_cascade(path: Path, cascade: Cascade, description: Description) -> None:
+    """Write a cascade and its description; the file gets its name only when it is whole."""
+    path = Path(path)
+    content = {"format": FORMAT, "description": description.model_dump_json(), "state": cascade.state_dict()}
+    partial = path.with_name(f".{path.name}.partial")
+    torch.save(content, partial)
+    partial.replace(path)
+
+
+def load_cascade(path: Path) -> tuple[Cascade, Description]:
+    """Read a cascade that ``save_cascade`` wrote, on the CPU, ready to predict.
+
+    Raises
+    ------
+    CascadeFileError
+        If the file is missing, damaged, of another format, or its parts do not fit each other.
+    """
+    path = Path(path)
+    content = _read(path)
+    if content.get("format") != FORMAT:
+        raise CascadeFileError(
+            f"{path.name} is of format {content.get('format')}: this version reads format {FORMAT}; "
+            "save the cascade again with save_cascade of this version"
+        )
+    try:
+        description = Description.model_validate_json(content["description"])
+        state = content["state"]
+        cascade = new_cascade(description, state["thresholds"])
+        cascade.load_state_dict(state)
+    except (KeyError, ValidationError, RuntimeError, ValueError, AttributeError) as problem:
+        first = str(problem).splitlines()[0]
+        raise CascadeFileError(
+            f"{path.name} holds parts that do not fit each other ({first}): save it again"
+        ) from None
+    return cascade.eval(), description
+
+
+def _read(path: Path) -> dict:
+    if not path.is_file():
+        raise CascadeFileError(f"{path} does not exist: name a file that save_cascade wrote")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception:
+        raise CascadeFileError(
+            f"{path.name} is damaged or is no cascade: get it again, or save it again"
+        ) from None
+    if not isinstance(content, dict):
+        raise CascadeFileError(f"{path.name} is no cascade: name a file that save_cascade wrote")
+    return content
