@@ -30,7 +30,7 @@ from btsee_lib.stored import backbone_fingerprint, new_backbone, read_backbone
 BACKBONE = "backbone"
 TABLES = ("latency", "throughput", "exit_times", "latency_by_exit", "compile", "energy", "machine")
 IMAGES_AN_EXIT = 150  # in the histogram
-REPEATS = 100  # of an exit, to time it
+REPEATS = 100  # images, to measure energy
 SAMPLE = 500  # images that tell which confidences an untrained branch has
 
 
@@ -285,7 +285,7 @@ def exit_times(
         engines.ONE_MODEL
     ]
     macs[BACKBONE] = cost.backbone
-    table = timing.summarise_latencies(timing.latencies(runners, images[:REPEATS]))
+    table = timing.summarise_latencies(timing.latencies(runners, images[: wanted.latency_images]))
     found = table.rename(columns={"engine": "exit", "p50": "milliseconds"})[["exit", "milliseconds"]]
     return found.assign(macs=found["exit"].map(macs), width=description.width)
 

@@ -93,7 +93,8 @@ def time_against_macs(table: pd.DataFrame) -> Figure:
             )
         axes.plot(ends, ends, color=INK, lw=1.2, ls="--")
         axes.annotate("time = MACs", (ends[0], ends[0]), (2, -16), textcoords="offset points", fontsize=9)
-        axes.set(xlabel="MACs (% of the backbone's)", title=f"width {width}", xlim=ends, ylim=(0, 105))
+        axes.set(xlabel="MACs (% of the backbone's)", title=f"width {width}", xlim=ends)
+        axes.set_ylim(0, 105 * max(1, table["time"].max()))
     panels[0][0].set_ylabel("time (% of the backbone's)")
     for engine in (name for name in ENGINES if name in set(table["engine"])):
         marker, colour = ENGINES[engine]
