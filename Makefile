@@ -31,7 +31,11 @@ repro: data  ## make every figure, table and executed notebook (dvc repro)
 	dvc repro
 	@python -m btsee_lib.pipeline times
 
-test: lint unit pipeline notebooks  ## run everything that checks the project
+test: lint data  ## run everything that checks the project
+	@echo "== unit tests, and beside them the pipeline at toy size: about 5 minutes until either says a word"
+	@$(MAKE) --no-print-directory -j2 --output-sync=target unit pipeline
+	@echo "== the executed notebooks once more: 2 minutes, or 12 where nothing has been trained yet"
+	@$(MAKE) --no-print-directory notebooks
 
 lint: setup  ## style
 	ruff check .

@@ -1,7 +1,7 @@
 """How long answers take: engines run in turn, on the same images, in one process.
 
-An *engine* is a function from raw images, uint8 (N, C, H, W), to anything. Engines take turns image by
-image, or batch by batch, so that a slow spell of the machine meets all of them.
+An *engine* is a function from raw images, uint8 (N, C, H, W), to anything. Engines take turns after a
+few images, or after each batch, so that a slow spell of the machine meets all of them.
 """
 
 import time
@@ -13,6 +13,7 @@ import pandas as pd
 
 Engine = Callable[[Any], Any]
 WARM_UP = 10  # calls of each engine before any is timed
+BLOCK = 25  # single images before the next engine's turn: enough to find its weights in the cache
 MANY = 48  # images: at least so many are run to time small batches
 POWERCAP = Path("/sys/class/powercap")
 
@@ -20,7 +21,7 @@ POWERCAP = Path("/sys/class/powercap")
 def latencies(
     engines: dict[str, Engine], images: Sequence, clock: Callable[[], float] = time.perf_counter
 ) -> pd.DataFrame:
-    """Time each engine on one image after the other.
+    """Time each engine on one image after the other; every ``BLOCK`` images the next engine has its turn.
 
     Returns
     -------
@@ -31,10 +32,11 @@ def latencies(
         for position in range(min(WARM_UP, len(images))):
             engine(images[position : position + 1])
     rows = []
-    for position in range(len(images)):
-        image = images[position : position + 1]
-        for name in _rotated(list(engines), position):
-            rows.append((name, position, 1000 * _seconds(engines[name], image, clock)))
+    for turn, start in enumerate(range(0, len(images), BLOCK)):
+        for name in _rotated(list(engines), turn):
+            for position in range(start, min(start + BLOCK, len(images))):
+                image = images[position : position + 1]
+                rows.append((name, position, 1000 * _seconds(engines[name], image, clock)))
     return pd.DataFrame(rows, columns=["engine", "image", "milliseconds"])
 
 
