@@ -17,6 +17,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import torch
+
+from btsee_lib.splits import DataError, ImageSet, Splits, channel_statistics, stratified_split, valid_number
 
 MD5 = {
     "train-images-idx3-ubyte": "f4a8712d7a061bf5bd6d2ca38dc4d50a",
@@ -38,10 +41,6 @@ CLASSES = (
 )
 SYSTEM_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 PACKAGE = "dataset-fashion-mnist"
-
-
-class DataError(RuntimeError):
-    """A data set cannot be used; the message names the file and the remedy."""
 
 
 def ensure(folder: Path) -> str:
@@ -80,11 +79,36 @@ def ensure(folder: Path) -> str:
     )
 
 
+def load(folder: Path, *, seed: int = 0) -> Splits:
+    """Load the data set; ``seed`` decides which of the published training images become ``valid``."""
+    source = ensure(folder)
+    images, labels = read(folder, "train")
+    train, valid = stratified_split(labels, valid_number(len(labels)), seed)
+    train_set = _image_set(images[train], labels[train])
+    mean, std = channel_statistics(train_set.images)
+    return Splits(
+        train=train_set,
+        valid=_image_set(images[valid], labels[valid]),
+        test=_image_set(*read(folder, "t10k")),
+        classes=CLASSES,
+        mean=mean,
+        std=std,
+        source=source,
+    )
+
+
 def read(folder: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
     """Read the part "train" or "t10k": images uint8 (N, 28, 28) and labels uint8 (N,)."""
     images = np.fromfile(folder / f"{part}-images-idx3-ubyte", dtype=np.uint8, offset=16)
     labels = np.fromfile(folder / f"{part}-labels-idx1-ubyte", dtype=np.uint8, offset=8)
     return images.reshape(-1, 28, 28), labels
+
+
+def _image_set(images: np.ndarray, labels: np.ndarray) -> ImageSet:
+    return ImageSet(
+        images=torch.from_numpy(np.ascontiguousarray(images)).unsqueeze(1),
+        labels=torch.from_numpy(labels.astype(np.int64)),
+    )
 
 
 def verify(path: Path) -> bytes:

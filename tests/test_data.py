@@ -5,12 +5,9 @@ import torch
 from btsee_lib import fashion_mnist
 from btsee_lib.data import (
     DataError,
-    ImageSet,
-    channel_statistics,
-    duplicates,
     load_splits,
-    stratified_split,
 )
+from btsee_lib.splits import channel_statistics, stratified_split
 
 
 @pytest.fixture(scope="module")
@@ -96,17 +93,3 @@ def test_normalised_training_images_have_zero_mean_and_unit_spread(splits):
 def test_the_statistics_come_from_train_alone(splits):
     assert (splits.mean, splits.std) == channel_statistics(splits.train.images)
     assert splits.mean != channel_statistics(splits.test.images)[0]
-
-
-def test_copies_are_found_within_and_across_sets():
-    images = torch.arange(6, dtype=torch.uint8).view(6, 1, 1, 1).expand(6, 1, 2, 2)
-    labels = torch.zeros(6, dtype=torch.int64)
-    first = ImageSet(images[[0, 1, 0]], labels[:3])
-    second = ImageSet(images[[2, 1, 0, 3]], labels[:4])
-    assert duplicates(first, second) == [(0, 2), (1, 4), (0, 5)]
-
-
-def test_images_that_differ_in_one_pixel_are_no_copies():
-    images = torch.zeros(2, 1, 4, 4, dtype=torch.uint8)
-    images[1, 0, 3, 3] = 1
-    assert duplicates(ImageSet(images, torch.zeros(2, dtype=torch.int64))) == []
