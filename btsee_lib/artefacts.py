@@ -11,17 +11,19 @@ import hashlib
 import inspect
 import io
 import json
-import os
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from pydantic import BaseModel
 
 from btsee_lib.config import repository_root
+from btsee_lib.disk import replace_folder
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 FINGERPRINT = "fingerprint.json"
 
@@ -62,7 +64,12 @@ def digest_of(name: str) -> str:
     ArtefactError
         If there is none, or it is not whole.
     """
-    return _digest(json.dumps(_read_fingerprint(name), sort_keys=True).encode())
+    return digest_of_fingerprint(_read_fingerprint(name))
+
+
+def digest_of_fingerprint(made_from: dict[str, Any]) -> str:
+    """Digest of what an artefact is made from, 16 hex digits."""
+    return _digest(json.dumps(made_from, sort_keys=True).encode())
 
 
 def is_current(name: str, expected: dict[str, Any]) -> bool:
@@ -83,20 +90,41 @@ def ensure(name: str, expected: dict[str, Any], make: Callable[[Path], None]) ->
     folder = folder_of(name)
     if is_current(name, expected):
         return folder
-    for left_over in folder.parent.glob(f".{folder.name}.*.partial"):  # of a run that was killed
-        shutil.rmtree(left_over, ignore_errors=True)
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-    partial.mkdir(parents=True)
-    try:
+
+    def make_with_fingerprint(partial: Path) -> None:
         make(partial)
         sizes = {path.name: path.stat().st_size for path in sorted(partial.iterdir())}
         content = {"made_from": expected, "sizes": sizes}
         (partial / FINGERPRINT).write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+
+    replace_folder(folder, make_with_fingerprint)
     return folder
+
+
+def ensure_together(
+    name: str, expected: dict[str, Any], make: Callable[[Path], None], fabric: "Fabric"
+) -> Path:
+    """``ensure`` by all processes of ``fabric``: the first one decides, makes the folder and renames it.
+
+    Parameters
+    ----------
+    make : called by every process with the same folder, which all of them must be able to reach.
+    """
+    if fabric.broadcast(is_current(name, expected)):
+        return folder_of(name)
+
+    def make_with_the_others(partial: Path) -> None:
+        fabric.broadcast(partial.name)
+        make(partial)
+        fabric.barrier()
+
+    if fabric.is_global_zero:
+        ensure(name, expected, make_with_the_others)
+    else:
+        make(folder_of(name).with_name(fabric.broadcast("")))
+        fabric.barrier()
+    fabric.barrier()  # only now has the folder its name
+    return folder_of(name)
 
 
 def require(name: str, expected: dict[str, Any], stage: str) -> Path:

@@ -1,4 +1,4 @@
-"""ResNet18 in four stages that can be walked one at a time, and its training.
+"""ResNet18 in four stages that can be walked one at a time.
 
 The stages are what an early exit needs: branch b reads the output of stage b, and a sample that
 leaves there never enters stage b + 1. Training, cost and both ways of stopping share this one
@@ -6,19 +6,15 @@ definition. The blocks are torchvision's (He 2016, arXiv 1512.03385).
 """
 
 from collections import OrderedDict
-from collections.abc import Callable
 
-import pandas as pd
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torchvision.models.resnet import BasicBlock
 
-from btsee_lib.config import Backbone as BackboneParameters
-from btsee_lib.data import ImageSet, Splits
+from btsee_lib.compute import borrowed
+from btsee_lib.splits import Splits
 
 STAGE_OF = {"conv1": 0, "bn1": 0, "layer1": 0, "layer2": 1, "layer3": 2, "layer4": 3, "fc": 3}
-WATCHED = 2000
 
 
 class StagedResNet18(nn.Module):
@@ -103,110 +99,11 @@ def _rename_torchvision_keys(module: nn.Module, state: dict, prefix: str, *_: ob
 
 
 def predict_logits(network: nn.Module, splits: Splits, images: Tensor, batch_size: int = 500) -> Tensor:
-    """Return the logits (N, K) of a network for raw images uint8 (N, C, H, W)."""
-    device = next(network.parameters()).device
+    """Return the logits (N, K), on the CPU, of a network for raw images uint8 (N, C, H, W)."""
     network.eval()
-    with torch.inference_mode():
+    with borrowed(network) as device, torch.inference_mode():
         batches = [
             network(splits.normalise(batch.to(device)).contiguous(memory_format=torch.channels_last)).cpu()
             for batch in images.split(batch_size)
         ]
     return torch.cat(batches)
-
-
-def train_backbone(
-    backbone: StagedResNet18,
-    splits: Splits,
-    parameters: BackboneParameters,
-    progress: Callable = iter,
-) -> pd.DataFrame:
-    """Train with SGD, a one-cycle learning rate, flips and label smoothing.
-
-    The first ``reduced_epochs`` see images scaled down to ``reduced_size`` pixels, which costs a
-    fraction of the time and, on a fixed budget, buys more epochs.
-
-    Parameters
-    ----------
-    backbone : trained in place, on the device where it is.
-    progress : wraps the list of epochs, for example ``tqdm``.
-
-    Returns
-    -------
-    DataFrame
-        One row an epoch: ``epoch, learning_rate, train_loss, valid_loss, valid_accuracy``.
-        The validation figures are of the first ``WATCHED`` images, for the eye: nothing is chosen
-        by them.
-    """
-    generator = torch.Generator().manual_seed(parameters.seed)
-    optimizer = torch.optim.SGD(
-        backbone.parameters(),
-        lr=parameters.learning_rate,
-        momentum=parameters.momentum,
-        weight_decay=parameters.weight_decay,
-        nesterov=True,
-    )
-    steps = -(-len(splits.train) // parameters.batch_size)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer,
-        max_lr=parameters.learning_rate,
-        # Four steps in all would give the first phase the length zero, by which OneCycleLR divides.
-        total_steps=max(parameters.epochs * steps, 5),
-        pct_start=0.25,
-    )
-    backbone.to(memory_format=torch.channels_last)
-    watched = splits.valid.labels[:WATCHED]
-    rows = []
-    for epoch in progress(range(1, parameters.epochs + 1)):
-        learning_rate = optimizer.param_groups[0]["lr"]
-        size = parameters.reduced_size if epoch <= parameters.reduced_epochs else None
-        loss = _train_epoch(backbone, splits, optimizer, schedule, parameters, size, generator)
-        logits = predict_logits(backbone, splits, splits.valid.images[:WATCHED])
-        rows.append(
-            {
-                "epoch": epoch,
-                "learning_rate": learning_rate,
-                "train_loss": loss,
-                "valid_loss": float(functional.cross_entropy(logits, watched)),
-                "valid_accuracy": float((logits.argmax(1) == watched).float().mean()),
-            }
-        )
-    return pd.DataFrame(rows)
-
-
-def _train_epoch(
-    backbone: StagedResNet18,
-    splits: Splits,
-    optimizer: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
-    parameters: BackboneParameters,
-    size: int | None,
-    generator: torch.Generator,
-) -> float:
-    """Run one epoch, on images scaled to ``size`` pixels if given, and return the mean loss."""
-    backbone.train()
-    device = next(backbone.parameters()).device
-    train: ImageSet = splits.train
-    total = 0.0
-    for batch in torch.randperm(len(train), generator=generator).split(parameters.batch_size):
-        images = splits.normalise(random_flip(train.images[batch], generator).to(device))
-        if size is not None:
-            images = functional.interpolate(images, size=(size, size), mode="bilinear", antialias=True)
-        logits = backbone(images.contiguous(memory_format=torch.channels_last))
-        loss = functional.cross_entropy(
-            logits, train.labels[batch].to(device), label_smoothing=parameters.label_smoothing
-        )
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-        total += loss.item() * len(batch)
-    return total / len(train)
-
-
-def random_flip(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Mirror each image (N, C, H, W) left to right with probability one half."""
-    flipped = torch.rand(len(images), generator=generator) < 0.5
-    return torch.where(flipped.view(-1, 1, 1, 1), images.flip(3), images)
-
-
-__all__ = ["StagedResNet18", "predict_logits", "train_backbone"]

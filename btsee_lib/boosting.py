@@ -55,7 +55,7 @@ def new_branch(number: int, features: Features, parameters: BranchParameters, se
     num_classes = features["train"].logits.shape[1]
     squeezed = features["train"].squeezed[number - 1]
     branch = Conv1dBranch(squeezed.shape[1], num_classes, parameters.channels, parameters.kernel_size)
-    branch.eval()(squeezed[:1])  # the classifier takes its size from the first input
+    branch.eval()(squeezed[:1].cpu().float())  # the classifier takes its size from the first input
     return branch
 
 
@@ -122,7 +122,7 @@ def who_remains(
         thresholds come from valid alone; to any other split they are only applied.
     """
     labels = features["valid"].labels[reach["valid"]]
-    bars = precision_bars(backbone_precision(features), [margin], limits.bar_ceiling)[0]
+    bars = precision_bars(backbone_precision(features), [margin], limits.bar_ceiling, limits.class_margins)[0]
     confidence, predicted = confidence_and_class(logits["valid"][reach["valid"]])
     thresholds = cpm_thresholds(confidence, predicted, labels, bars, limits.min_support)
     return {name: reach[name] & ~leaves(*confidence_and_class(logits[name]), thresholds) for name in reach}

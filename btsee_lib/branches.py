@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from btsee_lib.compute import borrowed
 from btsee_lib.config import Branches as BranchParameters
 from btsee_lib.features import strip_pool
 
@@ -62,7 +63,8 @@ def train_branch(
 
     Parameters
     ----------
-    squeezed : float32 (N, C, L), memory-mapped; only the batches are read.
+    squeezed : float32 or float16 (N, C, L), memory-mapped, of which only the batches are read; or on
+        the compute device.
     targets : int64 (N,), the labels to learn.
     seed : decides the order of the samples.
     survivors : bool (N,), the samples to train on; all of them by default.
@@ -77,15 +79,15 @@ def train_branch(
         branch.parameters(), lr=parameters.learning_rate, weight_decay=parameters.weight_decay
     )
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, parameters.learning_rate, total_steps=steps)
-    device = next(branch.parameters()).device
     branch.train()
-    for batch in sample_batches(chosen, steps, parameters.batch_size, generator):
-        logits = branch(squeezed[batch].to(device))
-        loss = functional.cross_entropy(logits, targets[batch].to(device))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
+    with borrowed(branch) as device:
+        for batch in sample_batches(chosen, steps, parameters.batch_size, generator):
+            logits = branch(squeezed[batch].to(device).float())
+            loss = functional.cross_entropy(logits, targets[batch].to(device))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
 
 
 def sample_batches(chosen: Tensor, steps: int, batch_size: int, generator: torch.Generator) -> Tensor:
@@ -96,8 +98,7 @@ def sample_batches(chosen: Tensor, steps: int, batch_size: int, generator: torch
 
 
 def branch_logits(branch: Conv1dBranch, squeezed: Tensor, batch_size: int = 5000) -> Tensor:
-    """Return the logits (N, K) of a trained branch for stored strips (N, C, L)."""
-    device = next(branch.parameters()).device
+    """Return the logits (N, K), on the CPU, of a trained branch for stored strips (N, C, L)."""
     branch.eval()
-    with torch.inference_mode():
-        return torch.cat([branch(batch.to(device)).cpu() for batch in squeezed.split(batch_size)])
+    with borrowed(branch) as device, torch.inference_mode():
+        return torch.cat([branch(batch.to(device).float()).cpu() for batch in squeezed.split(batch_size)])

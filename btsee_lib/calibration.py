@@ -34,7 +34,12 @@ def class_precision(predicted: Tensor, labels: Tensor, num_classes: int) -> Tens
     return right.double() / said.double()
 
 
-def precision_bars(precision: Tensor, margins: Sequence[float], ceiling: float = 1.0) -> Tensor:
+def precision_bars(
+    precision: Tensor,
+    margins: Sequence[float],
+    ceiling: float = 1.0,
+    class_margins: Sequence[float] | None = None,
+) -> Tensor:
     """The precision that each class must reach at each branch: the backbone's, less the margin.
 
     Parameters
@@ -43,13 +48,28 @@ def precision_bars(precision: Tensor, margins: Sequence[float], ceiling: float =
     margins : B numbers, in precision points (0.02 = 2 points); a negative one is stricter.
     ceiling : no bar is higher. A strict margin would ask classes that are nearly always right for
         more than certainty, and so keep the easiest images in; 1 asks them for no mistake.
+    class_margins : K numbers, added to the margin of every branch for that class; none by default.
+        A negative one suits a class that is costly to be wrongly given.
 
     Returns
     -------
     Tensor
         float64 (B, K).
+
+    Raises
+    ------
+    ValueError
+        If there are not as many ``class_margins`` as classes.
     """
-    return torch.stack([(precision.double() - margin).clamp(max=ceiling) for margin in margins])
+    asked = precision.double()
+    if class_margins is not None:
+        if len(class_margins) != len(precision):
+            raise ValueError(
+                f"boosting.class_margins has {len(class_margins)} numbers: give one for each of the "
+                f"{len(precision)} classes, or null"
+            )
+        asked = asked - torch.tensor(class_margins, dtype=torch.float64)
+    return torch.stack([(asked - margin).clamp(max=ceiling) for margin in margins])
 
 
 def cpm_thresholds(

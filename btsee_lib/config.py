@@ -19,6 +19,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    StrictBool,
     ValidationError,
     ValidationInfo,
     field_validator,
@@ -58,8 +59,17 @@ class Section(BaseModel):
 
 class Data(Section):
     name: str
+    path: Annotated[str, Field(min_length=1)] | None
+    image_size: Annotated[Int, Field(ge=8, le=1024)] | None
+    mirrors: Annotated[list[Annotated[str, Field(pattern=r"^https?://\S+$")]], Distinct]
+    drop_test_duplicates: StrictBool
     seed: Seed
     limit: Annotated[Int, Field(ge=100)] | None
+
+
+class Compute(Section):
+    precision: Literal["32-true", "bf16-mixed"]
+    processes: Annotated[Int, Field(ge=1, le=1024)]
 
 
 class Backbone(Section):
@@ -71,14 +81,17 @@ class Backbone(Section):
     reduced_size: Annotated[Int, Field(ge=8)]
     batch_size: Positive
     learning_rate: Rate
+    schedule: Literal["one-cycle", "cosine"]
     momentum: Annotated[Float, Field(ge=0, lt=1)]
     weight_decay: Annotated[Float, Field(ge=0, le=1)]
     label_smoothing: Annotated[Float, Field(ge=0, lt=1)]
+    crop_padding: Annotated[Int, Field(ge=0, le=16)]
     seed: Seed
 
 
 class Features(Section):
     batch_size: Positive
+    dtype: Literal["float32", "float16"]
 
 
 class Branches(Section):
@@ -97,6 +110,7 @@ class Boosting(Section):
         list[Annotated[list[Margin], Field(min_length=1), Distinct]], Field(min_length=3, max_length=3)
     ]
     bar_ceiling: Annotated[Float, Field(gt=0, le=2)]
+    class_margins: Annotated[list[Margin], Field(min_length=2)] | None = None
     min_support: Positive
     min_survivors: Positive
 
@@ -116,7 +130,7 @@ class Deployment(Section):
     full_width: Annotated[Int, Field(ge=8, le=256)]
     latency_images: Annotated[Int, Field(ge=20)]
     batch_sizes: Annotated[list[Positive], Field(min_length=1), Distinct]
-    rounds: Annotated[Int, Field(ge=2)]
+    rounds: Positive
     compile: bool
 
     @field_validator("published_drop")
@@ -127,15 +141,30 @@ class Deployment(Section):
         return value
 
 
+class Scale(Section):
+    images: Annotated[list[Annotated[Int, Field(ge=100)]], Field(min_length=2), Distinct]
+    widths: Annotated[list[Annotated[Int, Field(ge=8, le=256)]], Field(min_length=1), Distinct]
+    threads: Annotated[Int, Field(ge=1, le=64)]
+
+
+class Inspection(Section):
+    folds: Annotated[Int, Field(ge=3, le=10)]
+    miss_cost: Annotated[Int, Field(ge=1, le=10)]
+
+
 SECTIONS = {
     "data": Data,
+    "compute": Compute,
     "backbone": Backbone,
     "features": Features,
     "branches": Branches,
     "boosting": Boosting,
     "evaluation": Evaluation,
     "deployment": Deployment,
+    "scale": Scale,
+    "inspection": Inspection,
 }
+NOT_EVERYWHERE = ("deployment", "scale", "inspection")  # sections that only one of the pipelines has
 
 
 def repository_root(start: Path | None = None) -> Path:
@@ -161,25 +190,41 @@ def params(section: str, path: Path | None = None) -> Section:
         If the file or the section cannot be used. The message names key, value and remedy.
     """
     path = Path(path or repository_root() / "params.yaml")
-    everything = _read_yaml(path)
+    return checked_section(section, read_yaml(path), path.name)
+
+
+def checked_section(section: str, everything: dict, file: str) -> Section:
+    """Check one section of parameters that have been read from ``file``."""
     unknown = sorted(set(everything) - set(SECTIONS))
     if unknown:
-        raise ParameterError(f"{path.name}: unknown section '{unknown[0]}': use one of {', '.join(SECTIONS)}")
+        raise ParameterError(f"{file}: unknown section '{unknown[0]}': use one of {', '.join(SECTIONS)}")
     if section not in SECTIONS or section not in everything:
-        raise ParameterError(f"{path.name}: no section '{section}': use one of {', '.join(SECTIONS)}")
+        raise ParameterError(f"{file}: no section '{section}': use one of {', '.join(SECTIONS)}")
     try:
         return SECTIONS[section].model_validate(everything[section])
     except ValidationError as problem:
-        raise ParameterError(_sentence(path.name, section, problem)) from None
+        raise ParameterError(_sentence(file, section, problem)) from None
 
 
 def check_params(path: Path | None = None) -> None:
-    """Check every section, so that a wrong value is found before any long work."""
-    for section in SECTIONS:
-        params(section, path)
+    """Check every section, and each against the others, so that a wrong value is found before any long work."""
+    present = read_yaml(Path(path or repository_root() / "params.yaml"))
+    asked = [section for section in SECTIONS if section in present or section not in NOT_EVERYWHERE]
+    read = {section: params(section, path) for section in asked}
+    if "deployment" not in read:
+        return
+    width, wanted = read["backbone"].width, read["deployment"]
+    name = Path(path or "params.yaml").name
+    if wanted.static_width >= width:
+        raise ParameterError(
+            f"{name}: deployment.static_width is {wanted.static_width}: take less than backbone.width, {width}"
+        )
+    if wanted.full_width == width:
+        raise ParameterError(f"{name}: deployment.full_width is {width}, as backbone.width: take another")
 
 
-def _read_yaml(path: Path) -> dict:
+def read_yaml(path: Path) -> dict:
+    """Read a file of sections; what cannot be read is named with its remedy."""
     try:
         everything = yaml.safe_load(path.read_text())
     except FileNotFoundError:
@@ -218,8 +263,15 @@ def set_up_torch(seed: int, max_threads: int = 2) -> torch.device:
     np.random.seed(seed)
     torch.manual_seed(seed)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True)
+    # A GPU lacks some deterministic operators: it says so there, and does not end a long run.
+    torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
+    torch.backends.cudnn.allow_tf32 = False  # 32 bits are 32 bits
     # Filling fresh memory is for finding errors; it costs a third of the training time here.
     torch.utils.deterministic.fill_uninitialized_memory = False
     torch.set_num_threads(min(max_threads, torch.get_num_threads()))
+    return compute_device()
+
+
+def compute_device() -> torch.device:
+    """Return the device that the heavy work runs on: a GPU where there is one."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")

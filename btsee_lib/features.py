@@ -2,19 +2,26 @@
 
 The backbone does not change, so what a branch reads of an image can be computed once. Strip pooling
 has no parameters, so the strips are enough: C x (H + W) numbers in place of C x H x W. They are
-written straight into memory-mapped files, so memory does not grow with the number of images.
+written batch by batch and read through memory maps, so memory does not grow with the number of images.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from btsee_lib.backbone import StagedResNet18
-from btsee_lib.data import Splits
+from btsee_lib.compute import ALONE, borrowed, fits, new_fabric
+from btsee_lib.config import Features as FeatureParameters
+from btsee_lib.disk import check_space
+from btsee_lib.splits import Splits
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 SPLITS = ("train", "valid", "test")
 
@@ -23,7 +30,7 @@ SPLITS = ("train", "valid", "test")
 class SplitFeatures:
     """What is stored of one split of N images.
 
-    ``squeezed``: for each branch b a float32 (N, C_b, L_b); ``logits``: the backbone's, float32
+    ``squeezed``: for each branch b a (N, C_b, L_b), float32 or float16; ``logits``: the backbone's, float32
     (N, K); ``labels``: int64 (N,).
     """
 
@@ -72,40 +79,99 @@ def store_features(
     backbone: StagedResNet18,
     splits: Splits,
     folder: Path,
-    batch_size: int,
+    parameters: FeatureParameters,
     progress: Callable[[Sequence], Sequence] = iter,
+    fabric: "Fabric | None" = None,
 ) -> None:
-    """Write the features of all three splits as ``.npy`` files into ``folder``."""
-    device = next(backbone.parameters()).device
+    """Write the features of all three splits as ``.npy`` files into ``folder``.
+
+    Parameters
+    ----------
+    parameters : ``dtype`` is that of the strips; the logits are float32.
+    fabric : the engine; by default this process alone, in float32. Each process fills a run of rows.
+
+    Raises
+    ------
+    DataError
+        If the disk has no room for them; nothing has been written then.
+    """
+    fabric = fabric or new_fabric(ALONE)
     backbone.eval()
-    for name in progress(SPLITS):
-        split = getattr(splits, name)
-        np.save(folder / f"{name}_labels.npy", split.labels.numpy())
-        files: list[np.memmap] = []
-        with torch.inference_mode():
-            for start in range(0, len(split), batch_size):
-                batch = split.images[start : start + batch_size].to(device)
+    with borrowed(backbone):
+        if fabric.is_global_zero:
+            _create_files(backbone, splits, folder, parameters.dtype)
+        fabric.barrier()
+        for name in progress(SPLITS):
+            _fill_files(backbone, splits, name, folder, parameters.batch_size, fabric)
+
+
+def _create_files(backbone: StagedResNet18, splits: Splits, folder: Path, dtype: str) -> None:
+    device = next(backbone.parameters()).device
+    with torch.inference_mode():
+        squeezed, logits = walk_stages(backbone, splits.normalise(splits.train.images[:1].to(device)))
+    kinds = [(tuple(strips.shape[1:]), np.dtype(dtype)) for strips in squeezed]
+    kinds.append((tuple(logits.shape[1:]), np.dtype(np.float32)))
+    images = sum(len(getattr(splits, name)) for name in SPLITS)
+    needed = images * sum(int(np.prod(shape)) * kind.itemsize for shape, kind in kinds)
+    check_space(folder, needed, "free it, or set features.dtype to float16 in params.yaml")
+    for name in SPLITS:
+        np.save(folder / f"{name}_labels.npy", getattr(splits, name).labels.numpy())
+        for path, (shape, kind) in zip(_files(folder, name, len(squeezed)), kinds, strict=True):
+            shape = (len(getattr(splits, name)), *shape)
+            np.lib.format.open_memmap(path, mode="w+", dtype=kind, shape=shape)
+
+
+def _fill_files(
+    backbone: StagedResNet18, splits: Splits, name: str, folder: Path, batch_size: int, fabric: "Fabric"
+) -> None:
+    """Write this process's rows of one split."""
+    split = getattr(splits, name)
+    starts = range(0, len(split), batch_size)  # whole batches, so that the digits are those of one process
+    rank, processes = fabric.global_rank, fabric.world_size
+    mine = starts[rank * len(starts) // processes : (rank + 1) * len(starts) // processes]
+    paths = _files(folder, name, len(backbone.stages) - 1)
+    # Plain writes, not a memory map: two machines may write into one page of a shared file.
+    writers = [_Writer(path, mine.start) for path in paths]
+    with torch.inference_mode():
+        for start in mine:
+            batch = split.images[start : start + batch_size].to(fabric.device)
+            with fabric.autocast():
                 squeezed, logits = walk_stages(backbone, splits.normalise(batch))
-                files = files or _open_files(folder, name, len(split), [*squeezed, logits])
-                for file, values in zip(files, [*squeezed, logits], strict=True):
-                    file[start : start + len(batch)] = values.cpu().numpy()
-        for file in files:
-            file.flush()
+            for writer, values in zip(writers, [*squeezed, logits], strict=True):
+                writer.write(values)
+    for writer in writers:
+        writer.file.close()
+
+
+class _Writer:
+    """Writes rows into an existing ``.npy`` file, one after the other from a first one on."""
+
+    def __init__(self, path: Path, first: int):
+        mapped = np.load(path, mmap_mode="r")
+        self.dtype, self.file = mapped.dtype, path.open("r+b")
+        self.file.seek(mapped.offset + first * mapped.strides[0])
+
+    def write(self, values: Tensor) -> None:
+        self.file.write(values.float().cpu().numpy().astype(self.dtype, copy=False).tobytes())
+
+
+def _files(folder: Path, name: str, branches: int) -> list[Path]:
+    return [folder / f"{name}_{part}.npy" for part in (*(f"branch{b + 1}" for b in range(branches)), "logits")]
+
+
+def on_device_if_it_fits(features: dict[str, SplitFeatures], device: torch.device) -> dict[str, SplitFeatures]:
+    """Copy the strips of all splits to a GPU once, where they fit there; else they stay mapped."""
+    if not fits(sum(strips.nbytes for split in features.values() for strips in split.squeezed), device):
+        return features
+    return {
+        name: replace(split, squeezed=tuple(strips.to(device) for strips in split.squeezed))
+        for name, split in features.items()
+    }
 
 
 def load_features(folder: Path) -> dict[str, SplitFeatures]:
     """Map the stored features into memory: a dict with the keys train, valid and test."""
     return {name: _load_split(folder, name) for name in SPLITS}
-
-
-def _open_files(folder: Path, name: str, number: int, examples: list[Tensor]) -> list[np.memmap]:
-    names = [f"{name}_branch{b}" for b in range(1, len(examples))] + [f"{name}_logits"]
-    return [
-        np.lib.format.open_memmap(
-            folder / f"{file}.npy", mode="w+", dtype=np.float32, shape=(number, *example.shape[1:])
-        )
-        for file, example in zip(names, examples, strict=True)
-    ]
 
 
 def _load_split(folder: Path, name: str) -> SplitFeatures:

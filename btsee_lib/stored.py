@@ -6,23 +6,33 @@ already), the later ones load it (``load_...``, which stops with a clear error i
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import torch
 from torch import Tensor
 
-from btsee_lib import artefacts, boosting, branches, calibration, data, fashion_mnist, studies
-from btsee_lib import backbone as backbone_module
+from btsee_lib import artefacts, boosting, branches, calibration, data, studies
 from btsee_lib import features as features_module
-from btsee_lib.backbone import StagedResNet18, train_backbone
-from btsee_lib.config import Backbone as BackboneParameters
-from btsee_lib.config import params, set_up_torch
+from btsee_lib.backbone import StagedResNet18
+from btsee_lib.backbone_artefact import (
+    backbone_fingerprint,
+    checkpoint_of,
+    ensure_in_processes,
+    read_backbone,
+    train_into,
+)
+from btsee_lib.compute import new_fabric
+from btsee_lib.config import compute_device, params, repository_root, set_up_torch
 from btsee_lib.cost import CostModel
-from btsee_lib.data import Splits
-from btsee_lib.features import SplitFeatures, load_features, store_features
+from btsee_lib.features import SplitFeatures, load_features, on_device_if_it_fits, store_features
+from btsee_lib.splits import Splits
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 Progress = Callable
 
@@ -62,7 +72,16 @@ class SeedBranches:
 def load_data() -> Splits:
     """Load the data set that ``params.yaml`` names."""
     wanted = params("data")
-    return data.load_splits(wanted.name, seed=wanted.seed, limit=wanted.limit)
+    path = None if wanted.path is None else repository_root() / Path(wanted.path).expanduser()
+    return data.load_splits(
+        wanted.name,
+        seed=wanted.seed,
+        limit=wanted.limit,
+        path=path,
+        image_size=wanted.image_size,
+        mirrors=wanted.mirrors,
+        drop_test_duplicates=wanted.drop_test_duplicates,
+    )
 
 
 def make_backbone(splits: Splits, progress: Progress = iter) -> tuple[StagedResNet18, pd.DataFrame]:
@@ -73,23 +92,22 @@ def make_backbone(splits: Splits, progress: Progress = iter) -> tuple[StagedResN
     backbone : frozen, in evaluation mode.
     history : one row an epoch, see ``train_backbone``.
     """
+    wanted = params("backbone")
+    expected = backbone_fingerprint(wanted, splits)
+    checkpoint = checkpoint_of("backbone", expected)
 
-    def make(folder: Path) -> None:
-        wanted = params("backbone")
-        device = set_up_torch(wanted.seed)
-        network = new_backbone(splits, wanted).to(device)
-        history = train_backbone(network, splits, wanted, progress)
-        artefacts.save_tensors(folder / "backbone.pt", network.cpu().state_dict())
-        history.to_csv(folder / "history.csv", index=False)
+    def make(folder: Path, fabric: "Fabric") -> None:
+        train_into(folder, splits, wanted, progress, fabric, checkpoint)
 
-    return _read_backbone(artefacts.ensure("backbone", backbone_fingerprint(params("backbone")), make), splits)
+    folder = ensure_in_processes("backbone", expected, make)
+    checkpoint.remove()
+    return _read_backbone(folder, splits)
 
 
 def load_backbone(splits: Splits) -> tuple[StagedResNet18, pd.DataFrame]:
     """Load the backbone that notebook 02 trained."""
-    return _read_backbone(
-        artefacts.require("backbone", backbone_fingerprint(params("backbone")), "backbone"), splits
-    )
+    expected = backbone_fingerprint(params("backbone"), splits)
+    return _read_backbone(artefacts.require("backbone", expected, "backbone"), splits)
 
 
 def make_features(
@@ -97,12 +115,11 @@ def make_features(
 ) -> dict[str, SplitFeatures]:
     """Store what the branches read of every image, or map it into memory if it is stored."""
 
-    def make(folder: Path) -> None:
-        backbone.to(set_up_torch(0))
-        store_features(backbone, splits, folder, params("features").batch_size, progress)
-        backbone.cpu()
+    def make(folder: Path, fabric: "Fabric") -> None:
+        set_up_torch(0)
+        store_features(backbone, splits, folder, params("features"), progress, fabric)
 
-    return load_features(artefacts.ensure("features", _features_fingerprint(), make))
+    return load_features(ensure_in_processes("features", _features_fingerprint(), make))
 
 
 def load_stored_features() -> dict[str, SplitFeatures]:
@@ -110,21 +127,30 @@ def load_stored_features() -> dict[str, SplitFeatures]:
     return load_features(artefacts.require("features", _features_fingerprint(), "backbone"))
 
 
+def make_backbone_and_features(progress: Progress) -> None:
+    """Make both, as one of the processes that ``torchrun`` started, or alone."""
+    with new_fabric(params("compute")).rank_zero_first():  # two at once would get into each other's way
+        splits = load_data()
+    backbone, _ = make_backbone(splits, progress)
+    make_features(backbone, splits, progress)
+
+
 def make_cascades(features: dict[str, SplitFeatures], progress: Progress = iter) -> list[SeedBranches]:
     """Train the branches of all configurations and seeds, or load them if they are there."""
     seeds = params("boosting").seeds
+    near = cache(lambda: on_device_if_it_fits(features, compute_device()))  # once, and only if need be
 
     def make_seed(seed: int) -> Callable[[Path], None]:
         def make(folder: Path) -> None:
             set_up_torch(seed)
-            arguments = (features, params("branches"), params("boosting"), seed)
+            arguments = (near(), params("branches"), params("boosting"), seed)
             trained = [*boosting.train_independent(*arguments), *boosting.train_boosted_tree(*arguments)]
-            _write_branches(folder, trained)
+            write_branches(folder, trained)
 
         return make
 
     return [
-        _read_branches(artefacts.ensure(_seed_name(seed), _cascades_fingerprint(seed), make_seed(seed)), seed)
+        read_branches(artefacts.ensure(_seed_name(seed), _cascades_fingerprint(seed), make_seed(seed)), seed)
         for seed in progress(seeds)
     ]
 
@@ -132,7 +158,7 @@ def make_cascades(features: dict[str, SplitFeatures], progress: Progress = iter)
 def load_cascades() -> list[SeedBranches]:
     """Load the branches that notebook 03 trained, one entry a seed."""
     return [
-        _read_branches(
+        read_branches(
             artefacts.require(_seed_name(seed), _cascades_fingerprint(seed), "boosted_branches"), seed
         )
         for seed in params("boosting").seeds
@@ -175,13 +201,8 @@ def _seed_name(seed: int) -> str:
     return f"cascades/seed_{seed}"
 
 
-def backbone_fingerprint(wanted: BackboneParameters) -> dict:
-    """Describe what a backbone of these parameters is made from."""
-    return artefacts.fingerprint([params("data"), wanted], [data, fashion_mnist, backbone_module])
-
-
 def _features_fingerprint() -> dict:
-    return artefacts.fingerprint([params("features")], [features_module], ["backbone"])
+    return artefacts.fingerprint([params("compute"), params("features")], [features_module], ["backbone"])
 
 
 def _cascades_fingerprint(seed: int, *more: ModuleType) -> dict:
@@ -192,28 +213,12 @@ def _cascades_fingerprint(seed: int, *more: ModuleType) -> dict:
     )
 
 
-def new_backbone(splits: Splits, wanted: BackboneParameters) -> StagedResNet18:
-    """Build an untrained backbone for the images and classes of a data set."""
-    return StagedResNet18(
-        num_classes=len(splits.classes),
-        in_channels=splits.train.images.shape[1],
-        width=wanted.width,
-        stem=wanted.stem,
-    )
-
-
-def read_backbone(folder: Path, splits: Splits, wanted: BackboneParameters) -> StagedResNet18:
-    """Read a backbone that lies in the folder of its artefact: frozen, in evaluation mode."""
-    network = new_backbone(splits, wanted)
-    network.load_state_dict(artefacts.load_tensors(folder / "backbone.pt"))
-    return network.requires_grad_(False).eval()
-
-
 def _read_backbone(folder: Path, splits: Splits) -> tuple[StagedResNet18, pd.DataFrame]:
     return read_backbone(folder, splits, params("backbone")), pd.read_csv(folder / "history.csv")
 
 
-def _write_branches(folder: Path, trained: list[boosting.TrainedBranch]) -> None:
+def write_branches(folder: Path, trained: list[boosting.TrainedBranch]) -> None:
+    """Write the branches of one seed: ``nodes.csv``, ``logits.pt`` and ``branches.pt``."""
     rows = []
     for each in trained:
         margins = {f"m{number}": margin for number, margin in enumerate(each.margins, start=1)}
@@ -228,7 +233,8 @@ def _write_branches(folder: Path, trained: list[boosting.TrainedBranch]) -> None
     artefacts.save_tensors(folder / "branches.pt", states)
 
 
-def _read_branches(folder: Path, seed: int) -> SeedBranches:
+def read_branches(folder: Path, seed: int) -> SeedBranches:
+    """Read what ``write_branches`` wrote."""
     states = artefacts.load_tensors(folder / "branches.pt")
     return SeedBranches(
         seed=seed,

@@ -8,8 +8,8 @@ import torch
 from hypothesis import settings
 from torch.nn.functional import one_hot
 
-from btsee_lib import boosting, config
-from btsee_lib.backbone import StagedResNet18, train_backbone
+from btsee_lib import boosting, config, stored
+from btsee_lib.backbone import StagedResNet18
 from btsee_lib.calibration import calibrate, class_precision, confidence_and_class, precision_bars
 from btsee_lib.cascade import Cascade
 from btsee_lib.cascade_file import Description
@@ -17,13 +17,21 @@ from btsee_lib.data import load_splits
 from btsee_lib.features import SplitFeatures, load_features, store_features
 from btsee_lib.onnx_export import export
 from btsee_lib.stored import SeedBranches
+from btsee_lib.training import train_backbone
 
 IMAGES_A_SPLIT = 1000
 FEATURES_BATCH = 250
+FEATURES = config.Features(batch_size=FEATURES_BATCH, dtype="float32")
 MADE_UP = {"valid": 150, "test": 120}  # images
 
 settings.register_profile("repeatable", deadline=None, derandomize=True, database=None)
 settings.load_profile("repeatable")
+
+
+def anonymous_megabytes():
+    """Memory of this process that no file stands behind."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("RssAnon:")[1].split()[0]) / 1000
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -59,9 +67,11 @@ def backbone_parameters():
         reduced_size=14,
         batch_size=50,
         learning_rate=0.1,
+        schedule="one-cycle",
         momentum=0.9,
         weight_decay=5e-4,
         label_smoothing=0.0,
+        crop_padding=0,
         seed=0,
     )
 
@@ -101,7 +111,7 @@ def backbone(history_and_backbone):
 @pytest.fixture(scope="session")
 def features_folder(backbone, splits, tmp_path_factory):
     folder = tmp_path_factory.mktemp("features")
-    store_features(backbone, splits, folder, FEATURES_BATCH)
+    store_features(backbone, splits, folder, FEATURES)
     return folder
 
 
@@ -118,6 +128,14 @@ def independent(features, branch_parameters, limits):
 @pytest.fixture(scope="session")
 def boosted_tree(features, branch_parameters, limits):
     return list(boosting.train_boosted_tree(features, branch_parameters, limits, seed=0))
+
+
+@pytest.fixture(scope="session")
+def trained(independent, boosted_tree, tmp_path_factory):
+    """All branches of one seed, as they are stored."""
+    folder = tmp_path_factory.mktemp("seed")
+    stored.write_branches(folder, [*independent, *boosted_tree])
+    return stored.read_branches(folder, 0)
 
 
 @pytest.fixture(scope="session")

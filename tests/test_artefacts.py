@@ -1,6 +1,7 @@
 import importlib.util
 import json
 import os
+import platform
 from pathlib import Path
 
 import pytest
@@ -54,7 +55,7 @@ def make(made):
 
 
 def expected(batch_size=500, modules=(), inputs=()):
-    return fingerprint([Features(batch_size=batch_size)], modules, inputs)
+    return fingerprint([Features(batch_size=batch_size, dtype="float32")], modules, inputs)
 
 
 def names_in(folder):
@@ -109,7 +110,7 @@ def test_an_input_must_exist(workspace):
 def test_a_fingerprint_names_parameters_code_and_inputs(workspace, make, module):
     ensure("backbone", expected(), make)
     content = expected(modules=[module(CODE)], inputs=["backbone"])
-    assert content["parameters"] == {"features": {"batch_size": 500}}
+    assert content["parameters"] == {"features": {"batch_size": 500, "dtype": "float32"}}
     assert list(content["code"]) == ["worker"]
     assert list(content["inputs"]) == ["backbone"]
     assert json.loads(json.dumps(content)) == content
@@ -164,7 +165,7 @@ def test_a_failing_make_leaves_the_older_artefact_of_other_parameters_usable(wor
 
 
 def test_a_folder_left_by_a_killed_process_is_not_taken_for_whole(workspace, make, made):
-    partial = workspace / "artifacts" / f".features.{os.getpid()}.partial"
+    partial = workspace / "artifacts" / f".features.{platform.node()}.{os.getpid()}.partial"
     partial.mkdir(parents=True)
     (partial / "half.txt").touch()
     assert names_in(ensure("features", expected(), make)) == [artefacts.FINGERPRINT, "result.txt"]
@@ -230,7 +231,7 @@ def test_whatever_ensure_would_make_again_require_refuses(workspace, make, lists
 
 def test_sections_of_equal_keys_are_told_apart(workspace):
     values = dict.fromkeys(Branches.model_fields, 1) | {"labels": "truth"}
-    assert fingerprint([Branches(**values)], []) != fingerprint([Features(batch_size=1)], [])
+    assert fingerprint([Branches(**values)], []) != fingerprint([Features(batch_size=1, dtype="float32")], [])
 
 
 def test_saved_tensors_are_read_back(tmp_path):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from btsee_lib import boosting, fashion_mnist
-from btsee_lib.backbone import StagedResNet18, train_backbone
+from btsee_lib.backbone import StagedResNet18
 from btsee_lib.branches import branch_logits
 from btsee_lib.calibration import (
     calibrate,
@@ -14,8 +14,10 @@ from btsee_lib.calibration import (
     precision_bars,
 )
 from btsee_lib.cascade import simulate
+from btsee_lib.config import Features
 from btsee_lib.data import load_splits
 from btsee_lib.features import load_features, store_features
+from btsee_lib.training import train_backbone
 
 
 def assert_equal_states(first, second):
@@ -155,6 +157,24 @@ def test_those_who_remain_are_those_whom_a_simulated_cascade_keeps(boosted_tree,
         reach = remaining
 
 
+def test_a_stricter_class_keeps_more_of_its_samples_in_and_moves_no_other(boosted_tree, features, limits):
+    first, everyone = boosted_tree[0], boosting.everyone(features)
+    predicted = first.logits["valid"].argmax(1)
+    reach = {"valid": everyone["valid"]}
+    plain = boosting.who_remains(first.logits, reach, features, -0.1, limits)["valid"]
+    leaving = (~plain & (predicted != predicted[~plain][0])).nonzero()[0]
+    c = int(predicted[leaving])
+    offsets = [-1.0 if each == c else 0.0 for each in range(10)]
+    strict = limits.model_copy(update={"class_margins": offsets, "bar_ceiling": 2.0})
+    plain = limits.model_copy(update={"bar_ceiling": 2.0})
+    before, after = (
+        boosting.who_remains(first.logits, reach, features, -0.1, each)["valid"] for each in (plain, strict)
+    )
+    assert after[predicted == c].all()
+    assert torch.equal(before[predicted != c], after[predicted != c])
+    assert not before[predicted == c].all()
+
+
 def test_survivors_only_ever_become_fewer(boosted_tree):
     for node in boosted_tree[1:]:
         parent = next(each for each in boosted_tree if each.margins == node.margins[:-1])
@@ -235,7 +255,7 @@ def everything_chosen(root, folder, backbone_parameters, branch_parameters, limi
     parameters = backbone_parameters.model_copy(update={"epochs": 3})
     history = train_backbone(backbone, splits, parameters)
     folder.mkdir()
-    store_features(backbone, splits, folder, batch_size=200)
+    store_features(backbone, splits, folder, Features(batch_size=200, dtype="float32"))
     features = load_features(folder)
     limits = limits.model_copy(update={"margins": [[-0.1]] * 3})
     arguments = (features, branch_parameters, limits, 0)

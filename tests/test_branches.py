@@ -1,5 +1,7 @@
+import numpy as np
 import pytest
 import torch
+from conftest import anonymous_megabytes
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -122,3 +124,28 @@ def test_squeezing_needs_no_parameters(backbone, splits):
     feature_map = backbone.stages[0](splits.normalise(splits.test.images[:4]))
     first, second = Conv1dBranch(8, 10), Conv1dBranch(8, 3, channels=1)
     assert torch.equal(first.squeeze(feature_map), second.squeeze(feature_map))
+
+
+def test_float16_strips_are_learned_from_as_the_same_numbers_in_float32(features, branch_parameters):
+    strips, targets = features["train"].squeezed[1][:200].half(), features["train"].labels[:200]
+    branches = []
+    for stored in (strips, strips.float()):
+        torch.manual_seed(0)
+        branches.append(Conv1dBranch(16, 10, channels=4, kernel_size=3))
+        train_branch(branches[-1], stored, targets, branch_parameters, seed=0)
+    assert torch.equal(state_of(branches[0]), state_of(branches[1]))
+    assert torch.equal(branch_logits(branches[0], strips), branch_logits(branches[1], strips.float()))
+
+
+def test_memory_of_training_does_not_grow_with_the_number_of_images(tmp_path, branch_parameters):
+    """The strips are a sparse file of 160 MB, of which every row is read once."""
+    mapped = np.lib.format.open_memmap(tmp_path / "strips.npy", "w+", np.float32, (100_000, 8, 50))
+    mapped.flush()
+    strips = torch.from_numpy(np.load(tmp_path / "strips.npy", mmap_mode="c"))
+    branch = Conv1dBranch(8, 10, channels=4, kernel_size=3)
+    used = []
+    branch.register_forward_pre_hook(lambda *_: used.append(anonymous_megabytes()))
+    parameters = branch_parameters.model_copy(update={"epochs": 1, "batch_size": 2000})
+    train_branch(branch, strips, torch.zeros(100_000, dtype=torch.int64), parameters, seed=0)
+    assert len(used) == 50
+    assert max(used) - max(used[:8]) < 10

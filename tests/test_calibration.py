@@ -195,6 +195,27 @@ def test_bars_are_the_precision_less_the_margin_up_to_the_ceiling():
     assert precision_bars(precision, [-0.2], ceiling=2.0)[0, 0].item() == pytest.approx(1.1)
 
 
+def test_a_margin_of_a_class_moves_the_bars_of_that_class_alone():
+    precision = torch.tensor([0.9, 0.5, torch.nan], dtype=torch.float64)
+    plain = precision_bars(precision, [0.1, -0.2], ceiling=0.95)
+    moved = precision_bars(precision, [0.1, -0.2], ceiling=0.95, class_margins=[-0.05, 0.0, -0.05])
+    assert moved[:, 0].tolist() == pytest.approx([0.85, 0.95])
+    assert torch.equal(moved[:, 1], plain[:, 1])
+    assert moved[:, 2].isnan().all()
+
+
+def test_no_margins_of_classes_and_margins_of_zero_give_the_same_bits():
+    precision = torch.rand(10, dtype=torch.float64)
+    plain = precision_bars(precision, [-0.04, 0.0])
+    assert torch.equal(plain, precision_bars(precision, [-0.04, 0.0], class_margins=[0.0] * 10))
+    assert torch.equal(plain, torch.stack([(precision + 0.04).clamp(max=1), precision.clamp(max=1)]))
+
+
+def test_margins_of_classes_are_one_a_class():
+    with pytest.raises(ValueError, match=r"boosting\.class_margins has 2 numbers: give one for each of the 3"):
+        precision_bars(torch.ones(3), [0.0], class_margins=[0.0, 0.0])
+
+
 @given(cases(), st.lists(st.floats(-0.5, 0.5), min_size=2, max_size=2), st.floats(0.5, 2))
 def test_a_larger_margin_never_raises_a_threshold(case, margins, ceiling):
     strict, wide = precision_bars(case["bars"], sorted(margins), ceiling)

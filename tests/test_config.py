@@ -8,7 +8,15 @@ import yaml
 from btsee_lib.config import ParameterError, check_params, params, repository_root, set_up_torch
 
 VALID = {
-    "data": {"name": "fashion-mnist", "seed": 0, "limit": None},
+    "data": {
+        "name": "fashion-mnist",
+        "path": None,
+        "image_size": None,
+        "mirrors": ["https://example.org/archive.tar.gz"],
+        "drop_test_duplicates": False,
+        "seed": 0,
+        "limit": None,
+    },
     "backbone": {
         "width": 16,
         "stem": "small",
@@ -17,12 +25,15 @@ VALID = {
         "reduced_size": 20,
         "batch_size": 256,
         "learning_rate": 0.3,
+        "schedule": "cosine",
         "momentum": 0.9,
         "weight_decay": 5e-4,
         "label_smoothing": 0.05,
+        "crop_padding": 4,
         "seed": 0,
     },
-    "features": {"batch_size": 500},
+    "compute": {"precision": "bf16-mixed", "processes": 2},
+    "features": {"batch_size": 500, "dtype": "float16"},
     "branches": {
         "channels": 16,
         "kernel_size": 5,
@@ -36,6 +47,7 @@ VALID = {
         "seeds": [0, 1],
         "margins": [[0.0, 0.02], [0.0], [0.01]],
         "bar_ceiling": 1.0,
+        "class_margins": None,
         "min_support": 20,
         "min_survivors": 200,
     },
@@ -51,6 +63,7 @@ VALID = {
         "rounds": 3,
         "compile": True,
     },
+    "inspection": {"folds": 5, "miss_cost": 3},
 }
 
 
@@ -106,6 +119,11 @@ def test_a_float_may_be_written_in_any_notation(write, written):
     [
         ("data", "name", 5),
         ("data", "limit", 99),
+        ("data", "path", 7),
+        ("data", "image_size", 0),
+        ("data", "mirrors", ["example.org/archive.tar.gz"]),
+        ("data", "mirrors", ["https://a.org/b", "https://a.org/b"]),
+        ("data", "drop_test_duplicates", 1),
         ("backbone", "width", "wide"),
         ("backbone", "width", 7),
         ("backbone", "width", 16.5),
@@ -118,6 +136,11 @@ def test_a_float_may_be_written_in_any_notation(write, written):
         ("backbone", "learning_rate", float("nan")),
         ("backbone", "momentum", 1.0),
         ("backbone", "seed", -1),
+        ("backbone", "schedule", "step"),
+        ("backbone", "crop_padding", -1),
+        ("compute", "precision", "fp16"),
+        ("compute", "processes", 0),
+        ("features", "dtype", "int8"),
         ("branches", "labels", "wrong"),
         ("branches", "epochs", None),
         ("deployment", "published_drop", 2.0),
@@ -131,6 +154,10 @@ def test_a_float_may_be_written_in_any_notation(write, written):
         ("boosting", "margins", [[0.0], [0.1, 0.1], [0.0]]),
         ("boosting", "margins", [[0.0], [1.5], [0.0]]),
         ("boosting", "bar_ceiling", 0.0),
+        ("boosting", "class_margins", [0.0]),
+        ("boosting", "class_margins", [0.0, 1.5]),
+        ("inspection", "miss_cost", 0),
+        ("inspection", "folds", 2),
         ("boosting", "min_support", 0),
         ("evaluation", "confidence", 95),
     ],
@@ -180,6 +207,18 @@ def test_a_section_missing_from_the_file_is_named(tmp_path):
     assert "'features'" in message_of("features", path)
     with pytest.raises(ParameterError, match="features"):
         check_params(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"static_width": 16}, "deployment.static_width is 16: take less than backbone.width, 16"),
+        ({"full_width": 16}, "deployment.full_width is 16, as backbone.width: take another"),
+    ],
+)
+def test_networks_to_compare_with_are_of_other_widths(write, changes, message):
+    with pytest.raises(ParameterError, match=message):
+        check_params(write("deployment", **changes))
 
 
 def test_invalid_yaml_is_refused_by_line(tmp_path):

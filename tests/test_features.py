@@ -1,9 +1,22 @@
+import contextlib
+import dataclasses
+import shutil
+
 import numpy as np
 import pytest
 import torch
-from conftest import FEATURES_BATCH
+from conftest import FEATURES, FEATURES_BATCH, anonymous_megabytes
 
-from btsee_lib.features import SPLITS, load_features, store_features, strip_pool, walk_stages
+from btsee_lib import features as features_module
+from btsee_lib.features import (
+    SPLITS,
+    load_features,
+    on_device_if_it_fits,
+    store_features,
+    strip_pool,
+    walk_stages,
+)
+from btsee_lib.splits import DataError, ImageSet
 
 
 def test_strips_of_a_tiny_map_by_hand():
@@ -55,7 +68,7 @@ def test_only_the_strips_are_stored(features):
 
 
 def test_the_batch_size_changes_nothing_but_rounding(features, backbone, splits, tmp_path):
-    store_features(backbone, splits, tmp_path, batch_size=333)
+    store_features(backbone, splits, tmp_path, FEATURES.model_copy(update={"batch_size": 333}))
     for name, stored in load_features(tmp_path).items():
         pairs = zip(
             [*stored.squeezed, stored.logits], [*features[name].squeezed, features[name].logits], strict=True
@@ -65,7 +78,7 @@ def test_the_batch_size_changes_nothing_but_rounding(features, backbone, splits,
 
 
 def test_two_passes_write_equal_bytes(features_folder, backbone, splits, tmp_path):
-    store_features(backbone, splits, tmp_path, FEATURES_BATCH)
+    store_features(backbone, splits, tmp_path, FEATURES)
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == sorted(path.name for path in features_folder.iterdir())
     assert all((tmp_path / name).read_bytes() == (features_folder / name).read_bytes() for name in names)
@@ -74,7 +87,7 @@ def test_two_passes_write_equal_bytes(features_folder, backbone, splits, tmp_pat
 def test_a_pass_leaves_the_backbone_as_it_was(backbone, splits, tmp_path):
     before = {name: values.clone() for name, values in backbone.state_dict().items()}
     backbone.train()
-    store_features(backbone, splits, tmp_path, FEATURES_BATCH)
+    store_features(backbone, splits, tmp_path, FEATURES)
     backbone.eval()
     assert all(torch.equal(before[name], values) for name, values in backbone.state_dict().items())
 
@@ -84,3 +97,61 @@ def test_changing_a_loaded_tensor_does_not_reach_the_file(features_folder):
     load_features(features_folder)["test"].squeezed[0].zero_()
     assert np.array_equal(np.load(features_folder / "test_branch1.npy"), before)
     assert before.any()
+
+
+def test_float16_halves_the_strips_and_keeps_the_logits(features, features_folder, backbone, splits, tmp_path):
+    store_features(backbone, splits, tmp_path, FEATURES.model_copy(update={"dtype": "float16"}))
+    for name, stored in load_features(tmp_path).items():
+        assert torch.equal(stored.logits, features[name].logits)
+        for found, exact in zip(stored.squeezed, features[name].squeezed, strict=True):
+            assert torch.equal(found, exact.half())
+    sizes = [(folder / "test_branch1.npy").stat().st_size for folder in (features_folder, tmp_path)]
+    assert sizes == [128 + 4 * 1000 * 8 * 56, 128 + 2 * 1000 * 8 * 56]
+
+
+def test_a_disk_without_room_is_named_before_anything_is_written(backbone, splits, tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 99 * 10**7, 10**7))
+    with pytest.raises(DataError, match=r"10 MB of disk space left, 17 MB are needed: .*dtype to float16"):
+        store_features(backbone, splits, tmp_path, FEATURES)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_each_process_fills_its_own_rows_of_every_file(features_folder, backbone, splits, tmp_path):
+    class Process:
+        """What a process of three knows."""
+
+        world_size, device = 3, torch.device("cpu")
+        barrier = autocast = staticmethod(contextlib.nullcontext)
+
+        def __init__(self, rank):
+            self.global_rank, self.is_global_zero = rank, rank == 0
+
+    untouched = []
+    for rank in (0, 2, 1):
+        store_features(backbone, splits, tmp_path, FEATURES, fabric=Process(rank))
+        untouched.append(int((np.load(tmp_path / "test_logits.npy") == 0).all(1).sum()))
+    assert untouched == [750, 250, 0]
+    for path in features_folder.iterdir():
+        assert (tmp_path / path.name).read_bytes() == path.read_bytes(), path.name
+
+
+def test_memory_does_not_grow_with_the_number_of_images(backbone, splits, tmp_path):
+    one = ImageSet(splits.test.images[:1], splits.test.labels[:1])
+    many = ImageSet(one.images.expand(8000, -1, -1, -1), one.labels.expand(8000))
+    few = dataclasses.replace(splits, train=many, valid=one, test=one)
+    used = []
+    hook = backbone.stages[0].register_forward_hook(lambda *_: used.append(anonymous_megabytes()))
+    store_features(backbone, few, tmp_path, FEATURES)
+    hook.remove()
+    written = sum(path.stat().st_size for path in tmp_path.iterdir()) / 1e6
+    assert written > 40
+    assert max(used) - max(used[:8]) < 10
+
+
+def test_strips_go_to_the_device_where_they_fit_and_stay_mapped_where_not(features, monkeypatch):
+    meta = torch.device("meta")
+    for fit, kind in ((True, "meta"), (False, "cpu")):
+        monkeypatch.setattr(features_module, "fits", lambda number, device, fit=fit: fit)
+        near = on_device_if_it_fits(features, meta)
+        assert {strips.device.type for split in near.values() for strips in split.squeezed} == {kind}
+        assert {split.logits.device.type for split in near.values()} == {"cpu"}

@@ -1,10 +1,14 @@
+import dataclasses
+import shutil
+
 import pytest
 import torch
 import yaml
 
-from btsee_lib import boosting, stored
+from btsee_lib import boosting, stored, training
 from btsee_lib.artefacts import ArtefactError
 from btsee_lib.config import params
+from btsee_lib.splits import ImageSet
 
 SMALL = {
     "data": {"limit": 300},
@@ -60,8 +64,8 @@ def never_trains(monkeypatch):
     def trains(*_):
         raise AssertionError("trained again")
 
-    for name in ("train_backbone", "store_features"):
-        monkeypatch.setattr(stored, name, trains)
+    monkeypatch.setattr(training, "train_backbone", trains)
+    monkeypatch.setattr(stored, "store_features", trains)
     monkeypatch.setattr(boosting, "fit_branch", trains)
 
 
@@ -181,3 +185,55 @@ def test_the_cost_model_is_that_of_the_stages_and_the_branches(inside):
     assert len(cost.branches) == 3
     weights = cascades[0].states[2]["classifier.weight"].numel()
     assert cost.branches[2] > weights
+
+
+class KilledError(Exception):
+    pass
+
+
+def kill(epochs):
+    for epoch in epochs:
+        if epoch == 2:
+            raise KilledError
+        yield epoch
+
+
+def test_a_killed_training_is_resumed_and_gives_the_same_file(inside, change, monkeypatch):
+    root, splits, *_ = inside
+    change("backbone", seed=3)
+    stored.make_backbone(splits)
+    expected = (root / "artifacts/backbone/backbone.pt").read_bytes()
+    shutil.rmtree(root / "artifacts/backbone")
+    with pytest.raises(KilledError):
+        stored.make_backbone(splits, kill)
+    (left,) = (root / "artifacts/checkpoints").iterdir()
+    ran = []
+    stored.make_backbone(splits, lambda epochs: ran.extend(epochs) or epochs)
+    assert ran == [2]
+    assert (root / "artifacts/backbone/backbone.pt").read_bytes() == expected
+    assert not left.exists()
+
+
+def test_a_checkpoint_of_other_parameters_or_a_damaged_one_is_not_used(inside, change):
+    root, splits, *_ = inside
+    for seed in (4, 5):
+        change("backbone", seed=seed)
+        with pytest.raises(KilledError):
+            stored.make_backbone(splits, kill)
+    left = sorted((root / "artifacts/checkpoints").iterdir(), key=lambda path: path.stat().st_mtime)
+    assert len(left) == 2
+    left[1].write_bytes(left[0].read_bytes()[:-1])
+    ran = []
+    stored.make_backbone(splits, lambda epochs: ran.extend(epochs) or epochs)
+    assert ran == [1, 2]
+    assert list((root / "artifacts/checkpoints").iterdir()) == [left[0]]
+
+
+def test_the_images_are_part_of_what_a_backbone_is_made_from(inside):
+    _, splits, *_ = inside
+    stored.make_backbone(splits)
+    labels = splits.test.labels.clone()
+    labels[0] = (labels[0] + 1) % 10
+    other = dataclasses.replace(splits, test=ImageSet(splits.test.images, labels))
+    with pytest.raises(ArtefactError, match=r"splits is .*, expected"):
+        stored.load_backbone(other)

@@ -1,0 +1,162 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+from test_stored import SMALL
+from torch import nn
+
+from btsee_lib import compute, stored
+from btsee_lib.compute import borrowed, fits, launch, new_fabric
+from btsee_lib.config import Compute, ParameterError
+
+WORKER = Path(__file__).with_name("two_processes.py")
+IMAGES = SMALL["data"]["limit"]
+
+
+def small_repository(root, repository, processes):
+    """A repository with toy parameters, in which nothing has been made."""
+    root.mkdir()
+    (root / "dvc.yaml").touch()
+    (root / "data").symlink_to(repository / "data")
+    content = yaml.safe_load((repository / "params.yaml").read_text())
+    content = {name: content[name] | SMALL.get(name, {}) for name in content}
+    content["compute"]["processes"] = processes
+    (root / "params.yaml").write_text(yaml.safe_dump(content))
+    return root
+
+
+def torchrun(root, repository, processes=2, **variables):
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    environment = os.environ | {"PYTHONPATH": str(repository), "OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}
+    environment |= variables
+    return subprocess.run([*command, str(WORKER)], cwd=root, env=environment, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def together(repository, tmp_path_factory):
+    """What two processes made, started by ``torchrun``."""
+    root = small_repository(tmp_path_factory.mktemp("two") / "root", repository, processes=2)
+    done = torchrun(root, repository)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return root
+
+
+@pytest.fixture(scope="module")
+def alone(repository, tmp_path_factory):
+    root = small_repository(tmp_path_factory.mktemp("one") / "root", repository, processes=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        stored.make_backbone_and_features(iter)
+    return root
+
+
+def test_two_processes_see_as_many_images_as_one_and_share_them_evenly(together):
+    seen = [json.loads((together / f"seen_{rank}.json").read_text())["trained_on"] for rank in (0, 1)]
+    assert seen == [SMALL["backbone"]["epochs"] * IMAGES // 2] * 2
+
+
+def test_two_processes_learn_as_one_does(together, alone):
+    """They differ by the statistics of the batch normalisation, which are those of half a batch."""
+    two, one = (pd.read_csv(root / "artifacts/backbone/history.csv") for root in (together, alone))
+    assert two["learning_rate"].tolist() == one["learning_rate"].tolist()
+    assert two["train_loss"].tolist() == pytest.approx(one["train_loss"].tolist(), rel=0.1)
+    assert two["train_loss"].iloc[-1] < two["train_loss"].iloc[0]
+
+
+def test_two_processes_that_were_killed_go_on_to_the_same_bytes(together, repository, tmp_path):
+    root = small_repository(tmp_path / "root", repository, processes=2)
+    assert torchrun(root, repository, KILLED_AFTER_EPOCHS="1").returncode != 0
+    assert not (root / "artifacts/backbone").exists()
+    done = torchrun(root, repository)
+    assert done.returncode == 0, done.stderr[-3000:]
+    seen = json.loads((root / "seen_0.json").read_text())["trained_on"]
+    assert seen == (SMALL["backbone"]["epochs"] - 1) * IMAGES // 2
+    for name in ("backbone.pt", "history.csv"):
+        made = [each / "artifacts/backbone" / name for each in (root, together)]
+        assert made[0].read_bytes() == made[1].read_bytes(), name
+
+
+def test_two_processes_store_the_bytes_that_one_stores(together, monkeypatch, tmp_path):
+    monkeypatch.chdir(together)
+    splits = stored.load_data()
+    backbone, _ = stored.load_backbone(splits)
+    stored.store_features(backbone, splits, tmp_path, stored.params("features"))
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert len(names) == 15
+    for name in names:
+        assert (tmp_path / name).read_bytes() == (together / "artifacts/features" / name).read_bytes(), name
+
+
+def test_what_torchrun_made_is_what_the_notebook_loads(together, monkeypatch):
+    monkeypatch.chdir(together)
+    monkeypatch.setattr(compute, "new_fabric", None)
+    splits = stored.load_data()
+    backbone, history = stored.make_backbone(splits)
+    features = stored.make_features(backbone, splits)
+    assert len(history) == SMALL["backbone"]["epochs"]
+    assert {name: len(split) for name, split in features.items()} == dict.fromkeys(features, IMAGES)
+    assert np.isfinite(features["test"].logits.numpy()).all()
+    assert not list((together / "artifacts/checkpoints").iterdir())
+    assert not list((together / "artifacts").glob(".*"))
+
+
+def test_the_notebooks_stage_starts_the_processes_itself(together, monkeypatch):
+    monkeypatch.chdir(together)
+    started = []
+    monkeypatch.setattr(
+        compute.subprocess,
+        "run",
+        lambda command, cwd: started.append((command, cwd)) or subprocess.CompletedProcess([], 1),
+    )
+    content = yaml.safe_load((together / "params.yaml").read_text())
+    content["backbone"]["seed"] = 1
+    before = (together / "params.yaml").read_text()
+    (together / "params.yaml").write_text(yaml.safe_dump(content))
+    with pytest.raises(RuntimeError, match="failed in one of 2 processes"):
+        stored.make_backbone(stored.load_data())
+    (together / "params.yaml").write_text(before)
+    (command, folder) = started[0]
+    assert command[1:] == [
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node=2",
+        "-m",
+        "btsee_lib.pipeline",
+        "backbone",
+    ]
+    assert folder == together.resolve()
+
+
+def test_another_number_of_processes_than_the_parameters_say_is_refused(monkeypatch):
+    with pytest.raises(ParameterError, match=r"compute\.processes is 3, but 1 were started"):
+        new_fabric(Compute(precision="32-true", processes=3))
+    monkeypatch.setattr(compute.torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(ParameterError, match=r"compute\.processes is 3, but this machine has 2 GPUs"):
+        launch(3, "backbone")
+
+
+def test_a_borrowed_module_comes_back_also_after_an_error(monkeypatch):
+    module = nn.Linear(2, 2)
+    with borrowed(module) as device:
+        assert device == next(module.parameters()).device == compute.compute_device()
+    module = nn.Linear(2, 2, device="meta")
+    monkeypatch.setattr(compute, "compute_device", lambda: torch.device("meta"))
+    with pytest.raises(KeyError), borrowed(module):
+        assert next(module.parameters()).is_meta
+        raise KeyError
+    assert next(module.parameters()).is_meta
+
+
+def test_data_goes_to_a_gpu_where_it_takes_half_of_its_memory_at_most(monkeypatch):
+    monkeypatch.setattr(compute.torch.cuda, "mem_get_info", lambda device: (1000, 5000))
+    gpu = torch.device("cuda")
+    assert [fits(number, gpu) for number in (0, 500, 501)] == [True, True, False]
+    assert not fits(1, torch.device("cpu"))
