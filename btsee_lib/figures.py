@@ -7,8 +7,19 @@ from btsee_lib import (
     plots_data,
     plots_deployment,
     plots_evaluation,
+    plots_industrial,
     plots_margins,
+    plots_scaling,
 )
 
-MODULES = (plots_data, plots_backbone, plots_branches, plots_margins, plots_evaluation, plots_deployment)
+MODULES = (
+    plots_data,
+    plots_backbone,
+    plots_branches,
+    plots_margins,
+    plots_evaluation,
+    plots_deployment,
+    plots_industrial,
+    plots_scaling,
+)
 FIGURES = plots.FIGURES

@@ -14,14 +14,16 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import nbformat
 import pandas as pd
 
 from btsee_lib.artefacts import ArtefactError, folder_of
-from btsee_lib.config import ParameterError, check_params, repository_root
-from btsee_lib.fashion_mnist import DataError
+from btsee_lib.config import ParameterError, check_params, params, repository_root
+from btsee_lib.profiles import overrides, read_profile
 from btsee_lib.reports import METRICS, RECORDING, read_numbers
+from btsee_lib.splits import DataError
 
 
 def run(name: str) -> None:
@@ -152,6 +154,48 @@ def fetch_data() -> None:
     print(f"data: {sizes}, from {splits.source}")
 
 
+def make_backbone() -> None:
+    """Make the backbone and its features: what ``torchrun`` starts, on one machine or on several."""
+    from tqdm import tqdm
+
+    from btsee_lib.stored import make_backbone_and_features
+
+    first = os.environ.get("RANK", "0") == "0"
+    make_backbone_and_features(tqdm if first else iter)
+
+
+def make_scaling() -> None:
+    """Measure how cost grows, unless that has been done before, and draw it."""
+    from tqdm import tqdm
+
+    from btsee_lib import scaling, stored
+
+    path = repository_root() / "reports" / "tables" / "scaling.csv"
+    if path.is_file():
+        print("scaling: measured before, the table stays; 'make scale' measures again")
+    else:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        folder_of("scaling").mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=folder_of("scaling")) as folder:
+            table = scaling.measure_scaling(
+                stored.load_data(), params("scale"), params("backbone").width, Path(folder), tqdm
+            )
+        table.to_csv(path, index=False, float_format="%.6g")
+    draw("scaling")
+
+
+def make_full_width() -> None:
+    """Run the pipeline at full width where there is a GPU, into ``reports/full_width/``."""
+    from btsee_lib import full_width
+
+    full_width.run_full_width(run, full_width.gpu_name())
+
+
+def print_overrides(profile: str) -> None:
+    """Print a profile as arguments of ``dvc exp run``."""
+    print(" ".join(f"-S {each}" for each in overrides(read_profile(profile)[0])))
+
+
 def print_times() -> None:
     """Say how long each notebook took when it last ran."""
     times = json.loads(_times_file().read_text()) if _times_file().is_file() else {}
@@ -173,6 +217,9 @@ def _copy(source: Path, target: Path) -> None:
 ACTIONS = {
     "check": check_params,
     "data": fetch_data,
+    "backbone": make_backbone,
+    "full_width": make_full_width,
+    "scaling": make_scaling,
     "figures": draw_all,
     "times": print_times,
 }
@@ -181,8 +228,8 @@ ACTIONS = {
 def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("action", choices=("run", "publish", "metrics", *ACTIONS))
-    parser.add_argument("notebooks", nargs="*", help="names such as 02_backbone")
+    parser.add_argument("action", choices=("run", "publish", "metrics", "overrides", *ACTIONS))
+    parser.add_argument("notebooks", nargs="*", help="names such as 02_backbone; a profile's name")
     arguments = parser.parse_args()
     if arguments.action in ACTIONS:
         ACTIONS[arguments.action]()
@@ -192,14 +239,14 @@ def main() -> None:
         publish_metrics(arguments.notebooks)
     else:
         for name in arguments.notebooks:
-            {"run": run, "publish": publish}[arguments.action](name)
+            {"run": run, "publish": publish, "overrides": print_overrides}[arguments.action](name)
 
 
 def main_with_clear_errors() -> None:
     """Run ``main``; a problem that has a remedy ends in its sentence, without a trace."""
     try:
         main()
-    except (ParameterError, DataError, ArtefactError, FileNotFoundError) as problem:
+    except (ParameterError, DataError, ArtefactError, OSError) as problem:
         sys.exit(f"error: {problem}")
 
 

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 
-from btsee_lib import pipeline
+from btsee_lib import pipeline, plots_industrial
 from btsee_lib.figures import FIGURES
 from btsee_lib.plots_evaluation import NAMES
 
@@ -165,12 +165,12 @@ def latency_by_exit():
 
 
 def exit_times():
-    names = ["1", "2", "3", "4", "backbone"]
+    ways = {"exit": [1, 2, 3, 4, 4, 4, 4], "branches": [1, 2, 3, 3, 2, 1, 0]}
+    times = {"milliseconds": [1, 2, 3, 5, 4.8, 4.4, 4], "macs": [10, 20, 30, 40, 39, 38, 37]}
     return pd.concat(
-        pd.DataFrame(
-            {"exit": names, "milliseconds": [1, 2, 3, 5, 4], "macs": [10, 20, 30, 40, 38], "width": width}
-        )
+        pd.DataFrame(ways | times | {"width": width, "batch_size": size})
         for width in (16, 64)
+        for size in (1, 16)
     )
 
 
@@ -183,7 +183,8 @@ def timed():
         for size in (1, 16)
     ]
     return pd.DataFrame(
-        rows, columns=["width", "engine", "model", "batch_size", "macs", "time", "images_per_second"]
+        rows,
+        columns=["width", "engine", "model", "batch_size", "macs_ratio", "time_ratio", "images_per_second"],
     )
 
 
@@ -196,13 +197,26 @@ def throughput():
 
 
 def static_networks():
-    rows = [("cascade", np.nan, 0.3, 0.92), ("cascade", np.nan, 0.5, 0.93), ("static", 8, 0.25, 0.92)]
-    return pd.DataFrame([*rows, ("static", 16, 1.0, 0.93)], columns=["kind", "width", "cost", "accuracy"])
+    rows = [("cascade", np.nan, 0.3, 0.4, 0.92), ("cascade", np.nan, 0.5, 0.6, 0.93)]
+    rows += [("static", 8, 0.25, 0.45, 0.92), ("static", 16, 1.0, 1.0, 0.93)]
+    return pd.DataFrame(rows, columns=["kind", "width", "macs_ratio", "time_ratio", "accuracy"])
 
 
 def latency_budget():
     return pd.DataFrame(
         {"milliseconds": [1.0, 2, 3, 2.5], "valid_drop": [2.0, 1, 0.1, 1.5], "drop": [2.1, 0.9, 0.2, 1.4]}
+    )
+
+
+def scaling():
+    points = [(100, 8), (200, 8), (400, 8), (100, 16)]
+    return pd.DataFrame(
+        [
+            (task, images, width, images * width / 800, 50 + images * (task == "all configurations"))
+            for task in ("feature pass", "one branch", "all configurations", "one epoch")
+            for images, width in points
+        ],
+        columns=["task", "images", "width", "seconds", "megabytes"],
     )
 
 
@@ -214,6 +228,7 @@ TABLES = {
         *(threshold_search, thresholds, margin_effect, promises, rules),
         *(fronts, equal_compute, wins, class_exits),
         *(latency_by_exit, exit_times, time_against_macs, throughput, static_networks, latency_budget),
+        scaling,
     )
 } | {"nearest_mean_confusion": confusion}
 
@@ -224,7 +239,7 @@ NO_LEGEND = {
 }
 PANELS = {"stage_costs": 3, "learning_curve": 2, "covariance_shift": 2, "threshold_search": 2}
 PANELS |= {"margin_effect": 2, "promises": 2, "equal_compute": 3, "wins": 2}
-PANELS |= {"exit_times": 2, "time_against_macs": 2, "throughput": 2}
+PANELS |= {"exit_times": 2, "time_against_macs": 2, "throughput": 2, "static_networks": 2, "scaling": 4}
 
 
 def panels(figure):
@@ -257,8 +272,9 @@ def figure_of():
         plt.close(figure)
 
 
-def test_every_figure_is_tested_here():
-    assert set(FIGURES) == set(TABLES)
+def test_every_figure_is_tested_here_or_with_the_industrial_ones():
+    ours = {name for name, draw in FIGURES.items() if draw.__module__ != plots_industrial.__name__}
+    assert ours == set(TABLES)
 
 
 @pytest.mark.filterwarnings("error::UserWarning", "error::RuntimeWarning", "error::FutureWarning")
@@ -383,19 +399,47 @@ def test_equal_tables_give_equal_bytes(workspace, name):
 
 def test_every_exit_that_was_taken_has_its_own_colour_and_time(figure_of):
     (axes,) = panels(figure_of("latency_by_exit"))
-    assert written(axes) == ["branch 1\n0.11 ms", "branch 2\n0.20 ms", "backbone\n0.41 ms"]
+    assert written(axes) == ["exit 1\n0.11 ms", "exit 2\n0.20 ms", "exit 4\n0.41 ms"]
     assert len({tuple(bars.patches[0].get_facecolor()) for bars in axes.containers}) == 3
 
 
 def test_shares_of_time_and_macs_add_up_to_the_whole_way(figure_of):
     for axes in panels(figure_of("exit_times")):
         heights = [[bar.get_height() for bar in bars] for bars in axes.containers]
-        assert [sum(each) for each in heights] == pytest.approx([100, 100])
+        assert [sum(each) for each in heights] == pytest.approx([100, 100, 100])
         assert heights[0] == pytest.approx([25, 25, 25, 25])
         assert heights[1] == pytest.approx([20, 20, 20, 40])
+
+
+def test_the_throughput_title_tells_the_gain_of_the_cascade(figure_of):
+    assert "(drop <= 1) answers 2.5 to 2.5 times" in figure_of("throughput").get_suptitle()
+
+
+def test_the_rival_is_the_narrower_network_and_its_costs_stand_in_the_title(figure_of):
+    figure = figure_of("static_networks")
+    assert figure.get_suptitle().endswith("width 8: 25 % of MACs, 45 % of time")
+    for axes in panels(figure):
+        assert written(axes) == ["width 8", "width 16"]
+
+
+def test_points_above_the_line_are_counted_in_the_title(figure_of):
+    table = time_against_macs()
+    table.loc[table["width"] == 64, "time_ratio"] = 0.1
+    title_written = figure_of("time_against_macs", table).get_suptitle()
+    assert title_written.endswith(
+        "width 16: 100 % of the points above it; width 64: 0 % of the points above it"
+    )
 
 
 def test_the_budget_curve_holds_only_what_no_faster_one_beats(figure_of):
     (axes,) = panels(figure_of("latency_budget"))
     (curve,) = [line for line in axes.lines if line.get_label().startswith("best")]
     assert curve.get_ydata().tolist() == [2.0, 1.0, 0.1]
+
+
+def test_how_time_and_memory_of_the_feature_pass_grow_stands_in_the_title(figure_of):
+    figure = figure_of("scaling")
+    assert figure.get_suptitle() == "Feature pass: 4 times the images, 4 times the time, 1 times the memory"
+    by_images, by_width = (axes.lines for axes in panels(figure)[:2])
+    assert [len(line.get_xdata()) for line in by_images] == [3, 3, 3, 3]
+    assert [list(line.get_xdata()) for line in by_width] == [[8, 16]] * 4

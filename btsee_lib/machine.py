@@ -1,0 +1,46 @@
+"""The machine that times belong to: its processor, and with how many threads it runs."""
+
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import onnxruntime
+import pandas as pd
+import torch
+
+
+@contextmanager
+def exactly(threads: int) -> Iterator[None]:
+    """Let torch run with just so many threads meanwhile."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        if torch.get_num_threads() != threads:
+            raise RuntimeError(
+                f"torch runs with {torch.get_num_threads()} threads: set deployment.threads to that"
+            )
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def processor() -> str:
+    """What the processor calls itself."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []
+    models = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.machine()
+
+
+def machine_table(onnx_threads: int) -> pd.DataFrame:
+    """What the times belong to: ``name, value``."""
+    values = {
+        "processor": processor(),
+        "cores": os.cpu_count(),
+        "threads of PyTorch": torch.get_num_threads(),
+        "threads of ONNX Runtime": onnx_threads,
+        "torch": torch.__version__,
+        "onnxruntime": onnxruntime.__version__,
+    }
+    return pd.DataFrame(list(values.items()), columns=["name", "value"])
