@@ -65,7 +65,7 @@ def _check_thresholds(thresholds: Tensor, number: int, classes: int | None = Non
 
 
 class Cascade(nn.Module):
-    """A backbone with branches that stops as early as the thresholds allow.
+    """A backbone with branches that stops as early as the thresholds allow, in evaluation mode.
 
     Parameters
     ----------
@@ -91,8 +91,14 @@ class Cascade(nn.Module):
         self.backbone = backbone
         self.branches = nn.ModuleList(branches)
         self.register_buffer("thresholds", thresholds.clone())
-        self.closed = [bool((row == torch.inf).all()) for row in thresholds]
         self.image_shape = None if image_shape is None else tuple(image_shape)
+        self._note_closed()
+        self.register_load_state_dict_post_hook(lambda cascade, _: cascade._note_closed())
+        self.eval()
+
+    def _note_closed(self) -> None:
+        # A list, not a tensor: to ask a tensor for each batch would let the host wait for a GPU.
+        self.closed = [bool((row == torch.inf).all()) for row in self.thresholds]
 
     @torch.inference_mode()
     def predict(self, images: Tensor) -> Exits:
@@ -104,7 +110,6 @@ class Cascade(nn.Module):
             If the images are of another type or shape.
         """
         self._check_images(images)
-        self.eval()
         label = torch.empty(len(images), dtype=torch.int64, device=images.device)
         exit_taken, confidence = torch.empty_like(label), torch.empty(len(images), device=images.device)
         remaining = torch.arange(len(images), device=images.device)
@@ -117,7 +122,7 @@ class Cascade(nn.Module):
             if not is_last and self.closed[b]:
                 continue
             logits = feature_map if is_last else self.branches[b](self.branches[b].squeeze(feature_map))
-            sure, predicted = confidence_and_class(logits)
+            sure, predicted = confidence_and_class(logits.float())  # in bf16 under autocast
             # Of those that go on, the next exit overwrites this.
             label[remaining], confidence[remaining], exit_taken[remaining] = predicted, sure, b
             if not is_last:
@@ -128,8 +133,7 @@ class Cascade(nn.Module):
 
     def _check_images(self, images: Tensor) -> None:
         shape = self.image_shape or tuple(images.shape[1:])
-        if images.ndim != 4 or tuple(images.shape[1:]) != shape or not images.is_floating_point():
-            wanted = ", ".join(str(size) for size in self.image_shape or "CHW")
-            raise ValueError(
-                f"images are {images.dtype} {tuple(images.shape)}: expected normalised float32 (N, {wanted})"
-            )
+        kind = self.thresholds.dtype
+        if images.ndim != 4 or tuple(images.shape[1:]) != shape or images.dtype != kind:
+            wanted = f"{str(kind).removeprefix('torch.')} (N, {', '.join(map(str, self.image_shape or 'CHW'))})"
+            raise ValueError(f"images are {images.dtype} {tuple(images.shape)}: expected normalised {wanted}")

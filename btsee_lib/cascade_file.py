@@ -6,7 +6,7 @@ The file holds tensors and text only. Reading it runs no code that comes with it
 from pathlib import Path
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from torch import Tensor
 
 from btsee_lib.backbone import StagedResNet18
@@ -41,6 +41,15 @@ class Description(BaseModel):
     margins: tuple[float, ...]
     measured: dict[str, float]
 
+    @model_validator(mode="after")
+    def _one_value_a_channel(self) -> "Description":
+        if not len(self.mean) == len(self.std) == self.image_shape[0]:
+            raise ValueError(
+                f"{len(self.mean)} values of mean and {len(self.std)} of std: "
+                f"give {self.image_shape[0]}, one a channel"
+            )
+        return self
+
     def normalise(self, images: Tensor) -> Tensor:
         """Turn uint8 images (N, C, H, W) into what ``Cascade.predict`` takes."""
         mean, std = (
@@ -66,6 +75,8 @@ def new_cascade(description: Description, thresholds: Tensor | None = None) -> C
             ).eval()
             branch(branch.squeeze(feature_map))  # the classifier takes its size from the first input
             branches.append(branch)
+    if len(description.margins) != len(branches):
+        raise ValueError(f"{len(description.margins)} margins for {len(branches)} branches: give one a branch")
     if thresholds is None:
         thresholds = torch.full((len(branches), len(description.classes)), torch.inf)
     return Cascade(backbone, branches, thresholds, description.image_shape).requires_grad_(False)
@@ -100,12 +111,12 @@ def load_cascade(path: Path) -> tuple[Cascade, Description]:
         state = content["state"]
         cascade = new_cascade(description, state["thresholds"])
         cascade.load_state_dict(state)
-    except (KeyError, ValidationError, RuntimeError, ValueError, AttributeError) as problem:
-        first = str(problem).splitlines()[0]
+    except (KeyError, ValidationError, RuntimeError, ValueError, AttributeError, TypeError) as problem:
+        first = (str(problem) or type(problem).__name__).splitlines()[0]
         raise CascadeFileError(
             f"{path.name} holds parts that do not fit each other ({first}): save it again"
         ) from None
-    return cascade.eval(), description
+    return cascade, description
 
 
 def _read(path: Path) -> dict:

@@ -8,17 +8,17 @@ import torch
 from torch import Tensor
 
 from btsee_lib.backbone import StagedResNet18
-from btsee_lib.boosting import Features, configurations, new_branch
+from btsee_lib.boosting import Features, new_branch
 from btsee_lib.calibration import confidence_and_class
-from btsee_lib.cascade import Cascade, Exits
+from btsee_lib.cascade import Cascade, Exits, simulate
 from btsee_lib.config import Boosting as BoostingParameters
 from btsee_lib.config import Branches as BranchParameters
-from btsee_lib.cost import CostModel
-from btsee_lib.decisions import run_simulation
 from btsee_lib.evaluation import BTS_EE, calibrated, of_cell, recommend
+from btsee_lib.features import walk_stages
+from btsee_lib.splits import Splits
 from btsee_lib.uncertainty import ratio_interval
 
-NEAR = 1e-4  # of its threshold: there, rounding may decide
+NEAR = 1e-5  # of its threshold: there, rounding may decide
 
 
 def recommended_margins(
@@ -87,6 +87,23 @@ def what_branches_say(trained: object, margins: tuple[float, ...], split: str) -
     return confidence_and_class(trained.logits[split][trained.rows("boosted", margins)])
 
 
+def said_in_float32(
+    cascade: Cascade, splits: Splits, images: Tensor, batch_size: int = 500
+) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """Confidence and class of every branch, (B, N) each, and of the backbone, (N,), for raw images.
+
+    Computed anew, every stage of every image: for where the stored features have fewer bits.
+    """
+    parts = []
+    with torch.inference_mode():
+        for batch in images.split(batch_size):
+            squeezed, logits = walk_stages(cascade.backbone, splits.normalise(batch))
+            heard = [branch(strips) for branch, strips in zip(cascade.branches, squeezed, strict=True)]
+            parts.append(confidence_and_class(torch.stack([*heard, logits])))
+    confidence, predicted = (torch.cat(each, dim=1) for each in zip(*parts, strict=True))
+    return (confidence[:-1], predicted[:-1]), (confidence[-1], predicted[-1])
+
+
 def agreement(
     expected: Sequence, found: Sequence, confidence: Tensor, predicted: Tensor, thresholds: Tensor
 ) -> dict[str, float]:
@@ -100,15 +117,18 @@ def agreement(
     Returns
     -------
     dict
-        Numbers of images: ``other_label``, ``other_exit``; of these ``near_threshold`` (a branch is within
-        1e-4 of its threshold) and ``unexplained`` (it is not); and ``largest_difference`` of the
-        confidence where the exits agree.
+        Numbers of images: ``images``, ``other_label``, ``other_exit``; of the others ``near_threshold`` (the
+        exits differ, and the branch where they part is within 1e-5 of its threshold) and ``unexplained``;
+        and ``largest_difference`` of the confidence where the exits agree.
     """
     labels, exits = (torch.as_tensor(found[i]) != expected[i] for i in (0, 1))
     needed = torch.stack([thresholds[b][predicted[b]] for b in range(len(thresholds))])
-    near = ((confidence - needed).abs() < NEAR).any(0)
+    # The branch where the ways part is the earlier of the two exits; the last exit decides nothing.
+    parting = torch.minimum(torch.as_tensor(found[1]), expected[1]).clamp(max=len(thresholds) - 1)
+    near = exits & ((confidence - needed).abs().gather(0, parting[None])[0] < NEAR)
     difference = (torch.as_tensor(found[2]) - expected[2]).abs()[~exits]
     return {
+        "images": len(labels),
         "other_label": int(labels.sum()),
         "other_exit": int(exits.sum()),
         "near_threshold": int(((labels | exits) & near).sum()),
@@ -117,64 +137,30 @@ def agreement(
     }
 
 
-def break_even(by_exit: Sequence[float], backbone: float) -> list[float]:
-    """Share of images that must leave at each branch, if all others go to the end, to pay for the branches.
+def against_static(cascades_correct: np.ndarray, static_correct: np.ndarray) -> tuple[float, float, float]:
+    """Points by which cascades are more accurate than a static network, with a 95 % interval, paired.
 
     Parameters
     ----------
-    by_exit : cost of an image by its exit, B + 1 numbers in any unit; backbone : without branches.
-
-    Returns
-    -------
-    list of float
-        For each branch, (C_last - C_backbone) / (C_last - C_branch).
+    cascades_correct : bool (S, N), for each seed. The interval is of their mean and covers the choice
+        of the test images only, neither another training of the cascades nor of the static network.
+    static_correct : bool (N,).
     """
-    *early, last = by_exit
-    return [(last - backbone) / (last - cost) for cost in early]
-
-
-def against_static(cascade_correct: np.ndarray, static_correct: np.ndarray) -> tuple[float, float, float]:
-    """Points by which a cascade is more accurate than a static network, with a 95 % interval, paired."""
-    difference = cascade_correct.astype(float) - static_correct.astype(float)
+    difference = cascades_correct.mean(0) - static_correct
     low, high = ratio_interval(difference, np.ones_like(difference))
     return 100 * difference.mean(), 100 * low, 100 * high
 
 
-def configuration_times(
-    trained: object,
-    features: Features,
-    cost: CostModel,
-    limits: BoostingParameters,
-    by_exit: Sequence[float],
-) -> pd.DataFrame:
-    """Mean time and drop of all configurations of BTS-EE, from the time that each exit takes.
-
-    Parameters
-    ----------
-    by_exit : milliseconds of an image by its exit, B + 1 numbers.
-
-    Returns
-    -------
-    DataFrame
-        ``m1, m2, m3, milliseconds`` (mean over ``valid``), ``valid_drop`` and ``drop`` (points, test).
-    """
-    said = {name: confidence_and_class(logits) for name, logits in trained.logits.items()}
-    times, rows = torch.tensor(by_exit, dtype=torch.float64), []
-    for margins in configurations(limits):
+def correct_by_seed(
+    cascades: Iterable, margins: tuple[float, ...], features: Features, limits: BoostingParameters
+) -> np.ndarray:
+    """Which test images a configuration of BTS-EE gets right, for the branches of each seed: bool (S, N)."""
+    test, rows = features["test"], []
+    for trained in cascades:
+        said = {name: confidence_and_class(logits) for name, logits in trained.logits.items()}
         chosen, thresholds = calibrated(trained, BTS_EE, margins, said, features, limits)
-        result = {
-            name: run_simulation(*chosen[name], features[name], thresholds, cost) for name in ("valid", "test")
-        }
-        drops = [result[name].summary()["drop"] for name in ("valid", "test")]
-        rows.append((*margins, float(times[result["valid"].exits.exit].mean()), *drops))
-    names = [f"m{b}" for b in range(1, len(limits.margins) + 1)]
-    return pd.DataFrame(rows, columns=[*names, "milliseconds", "valid_drop", "drop"])
-
-
-def within_budget(table: pd.DataFrame, milliseconds: float) -> pd.Series | None:
-    """The configuration with the smallest drop on ``valid`` whose mean time keeps the bound, or None."""
-    allowed = table[table["milliseconds"] <= milliseconds]
-    return allowed.loc[allowed["valid_drop"].idxmin()] if len(allowed) else None
+        rows.append((simulate(*chosen["test"], test.predicted, thresholds).label == test.labels).numpy())
+    return np.stack(rows)
 
 
 def executed_nodes(profile: Sequence[dict], segments: Sequence[str]) -> dict[str, int]:

@@ -49,7 +49,7 @@ def calibrated(
     training, calibration = cell
     nodes = trained.rows(training, margins)
     chosen = {name: (confidence[nodes], predicted[nodes]) for name, (confidence, predicted) in said.items()}
-    bars = precision_bars(backbone_precision(features), margins, limits.bar_ceiling)
+    bars = precision_bars(backbone_precision(features), margins, limits.bar_ceiling, limits.class_margins)
     bars[trained.nodes["closed"].to_numpy()[nodes]] = torch.nan  # a closed branch lets nothing out
     return chosen, calibrate(*chosen["valid"], features["valid"].labels, bars, limits.min_support, calibration)
 

@@ -113,6 +113,8 @@ def _thresholds(
 ) -> Tensor:
     number, classes = len(said[0]), features["valid"].logits.shape[1]
     if rule == "CPM":
-        bars = precision_bars(backbone_precision(features), [knob] * number, limits.bar_ceiling)
+        bars = precision_bars(
+            backbone_precision(features), [knob] * number, limits.bar_ceiling, limits.class_margins
+        )
         return calibrate(*said, features["valid"].labels, bars, limits.min_support, on="survivors")
     return torch.full((number, classes), -knob if rule == "entropy" else knob)

@@ -34,7 +34,9 @@ on validation images.
 
 ## Thresholds
 
-Margins {margins} (precision points); confidence needed to leave, by class predicted:
+On validation images, each class that a branch lets out is at least as often right as the backbone's is,
+less a margin: of {margins} points, branch by branch. A negative margin asks for more than the
+backbone's precision. Confidence needed to leave, by class predicted:
 
 | class | {header} |
 | --- | {rule} |
@@ -42,8 +44,8 @@ Margins {margins} (precision points); confidence needed to leave, by class predi
 
 ## Limits
 
-- Trained on {data_set} and nothing else: images of {shape}, grey values as in that set (light
-  objects on black). Anything else gets a confident answer too.
+- Trained on {data_set} and nothing else: images of {shape} as in that set. Anything else gets a
+  confident answer too.
 - A threshold promises a precision on images like the validation images. Where those that come are
   harder, exits are less reliable (notebook 04).
 - One trained network, one seed. Confidences near a threshold may fall on the other side with
@@ -75,7 +77,7 @@ def model_card(description: Description, thresholds: Tensor) -> str:
         saved=100 * measured["reduction"],
         macs=measured["backbone_macs"] / 1e6,
         shares=", ".join(f"{100 * measured[f'exit{number}']:.1f} %" for number in range(1, branches + 2)),
-        margins=", ".join(f"{margin:g}" for margin in description.margins),
+        margins=", ".join(f"{100 * margin:g}" for margin in description.margins),
         header=" | ".join(f"branch {number}" for number in range(1, branches + 1)),
         rule=" | ".join(["---"] * branches),
         thresholds="\n".join(f"| {name} | {' | '.join(map(_shown, row))} |" for name, row in rows),
@@ -83,4 +85,4 @@ def model_card(description: Description, thresholds: Tensor) -> str:
 
 
 def _shown(threshold: float) -> str:
-    return "never" if threshold == float("inf") else f"{threshold:.3f}"
+    return "never" if threshold == float("inf") else f"{threshold:.5f}"

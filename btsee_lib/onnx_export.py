@@ -5,10 +5,12 @@ branch and its thresholds, or the stages up to the end. The models take raw uint
 normalisation, the thresholds and, as metadata, everything that a user of the file has to know.
 """
 
+import copy
+import hashlib
 import json
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import onnx
@@ -22,6 +24,7 @@ from btsee_lib.cascade_file import FORMAT, Description
 
 SINGLE = "cascade.onnx"
 OUTPUTS = ("label", "exit", "confidence")
+Exported = dict[str, ModelProto]  # segments, by a digest of all that is in them
 
 
 class Segment(nn.Module):
@@ -60,22 +63,29 @@ def segments(cascade: Cascade, description: Description) -> list[Segment]:
     ]
 
 
-def export(cascade: Cascade, description: Description, folder: Path) -> None:
+def export(cascade: Cascade, description: Description, folder: Path, exported: Exported | None = None) -> None:
     """Write a cascade in both forms into ``folder``.
 
     ``stage_1.onnx``, ``stage_2.onnx`` and so on, a model for each segment, take batches of any size.
     ``cascade.onnx`` takes one image and stops by itself: each open branch is followed by an ``If``, one
     side of which hands the answer out, while the other holds the next segment.
+
+    Parameters
+    ----------
+    exported : given the same dict again, a segment whose weights were exported before is not exported
+        again; that takes seconds. Thresholds are added afterwards and may be others.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    exported = _export(cascade, description)
-    for segment, model in exported:
+    for stale in folder.glob("stage_*.onnx"):  # of other branches being open
+        stale.unlink()
+    pieces = _export(cascade, description, {} if exported is None else exported)
+    for segment, model in pieces:
         _write(model, cascade, description, segment.number, folder / f"{segment.name}.onnx")
-    _write(_single(exported, description), cascade, description, len(cascade.branches), folder / SINGLE)
+    _write(_single(pieces, description), cascade, description, len(cascade.branches), folder / SINGLE)
 
 
-def _single(exported: Sequence[tuple[Segment, ModelProto]], description: Description) -> ModelProto:
-    parts = [(segment, compose.add_prefix(model, f"{segment.name}/")) for segment, model in exported]
+def _single(pieces: Sequence[tuple[Segment, ModelProto]], description: Description) -> ModelProto:
+    parts = [(segment, compose.add_prefix(model, f"{segment.name}/")) for segment, model in pieces]
     graph, first = _nested(parts), parts[0][1]
     _rename(graph, first.graph.input[0].name, "image")
     for output, name in zip(list(graph.output), OUTPUTS, strict=True):
@@ -84,45 +94,30 @@ def _single(exported: Sequence[tuple[Segment, ModelProto]], description: Descrip
     return helper.make_model(graph, opset_imports=first.opset_import, ir_version=first.ir_version)
 
 
-def with_thresholds(source: Path, target: Path, thresholds: Tensor) -> None:
-    """Copy an exported model, of either form, with other thresholds (B, K) in it.
-
-    The same branches must be open as in the source, since a closed one is not part of the model.
-    """
-    model = onnx.load(source)
-    found = {entry.key: entry.value for entry in model.metadata_props}
-    for number, tensor in _thresholds_of(model.graph, int(found["exit"])):
-        tensor.CopyFrom(numpy_helper.from_array(thresholds[number].numpy(), tensor.name))
-    found["thresholds"] = _as_text(thresholds)
-    helper.set_model_props(model, found)
-    _save(model, target)
-
-
-def _thresholds_of(graph: onnx.GraphProto, exit_number: int) -> Iterator[tuple[int, TensorProto]]:
-    """Find the thresholds in a graph and in those inside it, each with the number of its branch."""
-    for tensor in graph.initializer:
-        segment, _, name = tensor.name.rpartition("/")
-        if name == "thresholds":
-            yield (int(segment.split("_")[-1]) - 1 if segment else exit_number), tensor
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                yield from _thresholds_of(attribute.g, exit_number)
-
-
-def _export(cascade: Cascade, description: Description) -> list[tuple[Segment, ModelProto]]:
+def _export(cascade: Cascade, description: Description, exported: Exported) -> list[tuple[Segment, ModelProto]]:
     entering = torch.zeros(2, *description.image_shape, dtype=torch.uint8)
-    exported = []
+    pieces = []
     with torch.inference_mode():
         for segment in segments(cascade, description):
             outputs = ["label", "confidence"] + ([] if segment.is_last else ["feature_map"])
-            name = "entering" if exported else "images"
-            model = _export_segment(segment, entering, name, outputs)
+            name, digest = "entering" if pieces else "images", _digest(segment, entering)
+            if digest not in exported:
+                exported[digest] = _export_segment(segment, entering, name, outputs)
+            model = copy.deepcopy(exported[digest])
             if not segment.is_last:
                 _add_decision(model, segment.thresholds)
-            exported.append((segment, model))
+            pieces.append((segment, model))
             entering = segment(entering)[-1]
-    return exported
+    return pieces
+
+
+def _digest(segment: Segment, entering: Tensor) -> str:
+    about = segment.description
+    normalisation = (about.mean, about.std) if about else ()
+    digest = hashlib.sha256(f"{segment} {segment.name} {normalisation} {entering.shape}".encode())
+    for tensor in segment.state_dict().values():
+        digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _export_segment(segment: Segment, entering: Tensor, name: str, outputs: Sequence[str]) -> ModelProto:
@@ -225,10 +220,9 @@ def _write(model: ModelProto, cascade: Cascade, description: Description, number
 
 
 def _as_text(thresholds: Tensor) -> str:
-    """Thresholds as JSON, which has no infinity: null lets no sample of the class leave."""
-    return json.dumps(
-        [[value if math.isfinite(value) else None for value in row] for row in thresholds.tolist()]
-    )
+    """Thresholds as JSON, which has no infinity: null lets no sample of a class leave, 0 all of them."""
+    rows = thresholds.clamp(min=0).tolist()
+    return json.dumps([[None if value == math.inf else value for value in row] for row in rows])
 
 
 def _save(model: ModelProto, path: Path) -> None:

@@ -34,6 +34,10 @@ class OnnxCascade:
 
     def __init__(self, path: Path, threads: int = 1):
         self.session = open_model(path, threads)
+        if self.session.get_inputs()[0].name != "image":
+            raise OnnxFileError(
+                f"{Path(path).name} is the model of a stage: name cascade.onnx, or use OnnxStages"
+            )
         self.metadata = metadata(self.session)
 
     def predict(self, images: np.ndarray) -> Answers:
@@ -105,7 +109,10 @@ def open_model(path: Path, threads: int = 1) -> onnxruntime.InferenceSession:
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception:
         raise OnnxFileError(f"{path.name} is damaged or is no ONNX model: export it again") from None
-    found = metadata(session).get("format")
+    try:
+        found = metadata(session).get("format")
+    except ValueError:  # of another maker, whose metadata are no JSON
+        found = None
     if found != FORMAT:
         raise OnnxFileError(f"{path.name} is of format {found}: this version reads {FORMAT}; export it again")
     return session

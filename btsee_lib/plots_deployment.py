@@ -3,14 +3,15 @@
 import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from btsee_lib.plots import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, SKY, drawn_from_table
+from btsee_lib.timing import COMPILED, EAGER, ONE_MODEL, STAGES
 
 EXIT_COLOURS = (SKY, BLUE, INK, GREY)
-ENGINES = {"PyTorch eager": ("o", ORANGE), "torch.compile": ("^", PURPLE), "ONNX stages": ("s", BLUE)}
-ENGINES["ONNX single"] = ("D", GREEN)
+ENGINES = {EAGER: ("o", ORANGE), COMPILED: ("^", PURPLE), STAGES: ("s", BLUE), ONE_MODEL: ("D", GREEN)}
 
 
 @drawn_from_table
@@ -19,13 +20,11 @@ def latency_by_exit(table: pd.DataFrame) -> Figure:
     figure, axes = plt.subplots(figsize=(7.5, 3.6), layout="constrained")
     top = table.groupby("exit")["milliseconds"].quantile(0.98).max()
     bins = np.linspace(0, 1.05 * top, 90)
-    last = table["exit"].max()
     for (number, rows), colour in zip(table.groupby("exit"), EXIT_COLOURS, strict=False):
-        name = "backbone" if number == last and number > 1 else f"branch {number}"
         counts, _, _ = axes.hist(rows["milliseconds"], bins=bins, color=colour, alpha=0.85)
         middle = rows["milliseconds"].median()
         axes.annotate(
-            f"{name}\n{middle:.2f} ms",
+            f"exit {number}\n{middle:.2f} ms",
             (middle, counts.max()),
             (0, 4),
             textcoords="offset points",
@@ -44,130 +43,130 @@ def latency_by_exit(table: pd.DataFrame) -> Figure:
 
 @drawn_from_table
 def exit_times(table: pd.DataFrame) -> Figure:
-    """Share of time and of MACs of each stage, from the times by exit (``measurements.exit_times``)."""
+    """Share of MACs and of time of each stage, from the times by exit (``measurements.exit_times``)."""
     widths = sorted(table["width"].unique())
+    whole = table[table["branches"] == table["exit"].clip(upper=table["branches"].max())]  # all branches run
     figure, panels = plt.subplots(
-        1, len(widths), figsize=(4.6 * len(widths), 3.4), sharey=True, layout="constrained", squeeze=False
+        1, len(widths), figsize=(4.8 * len(widths), 3.6), sharey=True, layout="constrained", squeeze=False
     )
     for axes, width in zip(panels[0], widths, strict=True):
-        rows = table[(table["width"] == width) & (table["exit"] != "backbone")].sort_values("exit")
-        places = np.arange(len(rows))
-        for offset, column, colour, name in (
-            (-0.2, "macs", GREY, "MACs"),
-            (0.2, "milliseconds", BLUE, "time"),
+        for place, (size, colour) in enumerate(
+            zip(sorted(table["batch_size"].unique()), (BLUE, SKY), strict=False)
         ):
-            values = rows[column].to_numpy(float)
-            steps = 100 * np.diff(values, prepend=0) / values[-1]
-            bars = axes.bar(places + offset, steps, 0.38, color=colour, label=name)
-            axes.bar_label(bars, fmt="%.0f", fontsize=9, padding=2)
-        axes.set(
-            xlabel="stage, with its branch",
-            title=f"width {width}",
-            xticks=places,
-            xticklabels=[str(number + 1) for number in places],
-        )
+            rows = whole[(whole["width"] == width) & (whole["batch_size"] == size)].sort_values("exit")
+            name = "time, one image" if size == 1 else f"time, batches of {size}"
+            if place == 0:
+                _steps(axes, rows["exit"] - 0.27, rows["macs"], GREY, "MACs")
+            _steps(axes, rows["exit"] + 0.27 * place, rows["milliseconds"], colour, name)
+        axes.set(xlabel="stage, with its branch", title=f"width {width}", xticks=sorted(table["exit"].unique()))
         axes.grid(axis="x", visible=False)
-        axes.margins(y=0.15)
+        axes.margins(y=0.3)
     panels[0][0].set_ylabel("share of the whole way (%)")
-    _headline(figure, "One image at a time: the share of time is not the share of MACs")
-    panels[0][0].legend(loc="upper left")
+    _headline(figure, "The share of time is not the share of MACs, and depends on the batch")
+    panels[0][0].legend(loc="upper left", ncols=2, fontsize=9)
     return figure
+
+
+def _steps(axes: Axes, places: pd.Series, values: pd.Series, colour: str, name: str) -> None:
+    """Bars of what each value adds to the one before it, in % of the last."""
+    shares = 100 * np.diff(values.to_numpy(float), prepend=0) / values.iloc[-1]
+    axes.bar_label(axes.bar(places, shares, 0.25, color=colour, label=name), fmt="%.0f", fontsize=8, padding=2)
 
 
 @drawn_from_table
 def time_against_macs(table: pd.DataFrame) -> Figure:
-    """Mean time over mean MACs, both relative to the backbone (``width, engine, batch_size, macs, time``)."""
-    widths = sorted(table["width"].unique())
+    """Mean time over mean MACs (``width, engine, batch_size``; ``macs_ratio, time_ratio`` to the backbone)."""
+    widths, sizes = sorted(table["width"].unique()), sorted(table["batch_size"].unique())
     figure, panels = plt.subplots(
         1, len(widths), figsize=(4.6 * len(widths) + 1.6, 4.2), sharey=True, layout="constrained", squeeze=False
     )
-    sizes = sorted(table["batch_size"].unique())
-    ends = 100 * np.array([table["macs"].min() - 0.03, table["macs"].max() + 0.03])
+    area = {size: 25 + 25 * place for place, size in enumerate(sizes)}
+    ends = np.array([100 * table["macs_ratio"].min() - 3, 100 * table["macs_ratio"].max() + 3])
     for axes, width in zip(panels[0], widths, strict=True):
         for engine, (marker, colour) in ENGINES.items():
             rows = table[(table["width"] == width) & (table["engine"] == engine)]
-            size = [25 + 25 * sizes.index(each) for each in rows["batch_size"]]
-            axes.scatter(
-                100 * rows["macs"], 100 * rows["time"], s=size, marker=marker, color=colour, alpha=0.7, lw=0
-            )
+            places = 100 * rows["macs_ratio"], 100 * rows["time_ratio"]
+            axes.scatter(*places, s=rows["batch_size"].map(area), marker=marker, color=colour, alpha=0.7, lw=0)
         axes.plot(ends, ends, color=INK, lw=1.2, ls="--")
-        axes.annotate("time = MACs", (ends[0], ends[0]), (2, -16), textcoords="offset points", fontsize=9)
         axes.set(xlabel="MACs (% of the backbone's)", title=f"width {width}", xlim=ends)
-        axes.set_ylim(0, 105 * max(1, table["time"].max()))
+        axes.set_ylim(0, 105 * max(1, table["time_ratio"].max()))
     panels[0][0].set_ylabel("time (% of the backbone's)")
     for engine in (name for name in ENGINES if name in set(table["engine"])):
         marker, colour = ENGINES[engine]
         panels[0][-1].scatter([], [], marker=marker, color=colour, label=engine)
-    panels[0][-1].legend(
-        loc="center left", bbox_to_anchor=(1, 0.5), fontsize=9, title="larger: larger batches", title_fontsize=9
-    )
-    _headline(figure, "Does saved computation become saved time? Above the dashed line, not all of it")
+    for size in sizes:
+        panels[0][-1].scatter([], [], s=area[size], color=GREY, alpha=0.7, lw=0, label=f"batch size {size}")
+    panels[0][-1].plot([], [], color=INK, lw=1.2, ls="--", label="time = MACs")
+    panels[0][-1].legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=9)
+    above = (table["time_ratio"] > table["macs_ratio"]).groupby(table["width"]).mean()
+    shares = "; ".join(f"width {width}: {100 * above[width]:.0f} % of the points above it" for width in widths)
+    _headline(figure, f"Above the dashed line, saved MACs are not all saved time. {shares}")
     return figure
 
 
 @drawn_from_table
 def throughput(table: pd.DataFrame) -> Figure:
-    """Images a second by batch size, cascade and backbone (``measurements.throughput_table``)."""
-    widths = sorted(table["width"].unique())
+    """Images a second by batch size, of a cascade and the backbone (``measurements.throughput_table``)."""
+    widths, sizes = sorted(table["width"].unique()), sorted(table["batch_size"].unique())
+    cascade = next(name for name in table["model"] if name.startswith("drop"))
     figure, panels = plt.subplots(
         1, len(widths), figsize=(4.6 * len(widths) + 1.8, 3.8), layout="constrained", squeeze=False
     )
-    sizes = sorted(table["batch_size"].unique())
     shown: dict[str, Line2D] = {}
     for axes, width in zip(panels[0], widths, strict=True):
-        mine = table[table["width"] == width]
-        cascade = mine.loc[(mine["macs"] < 1) & (mine["model"] != "backbone"), "model"].iloc[0]
         for engine, (marker, colour) in ENGINES.items():
             for model, name, style in ((cascade, "cascade", "-"), ("backbone", "backbone", ":")):
-                rows = mine[(mine["engine"] == engine) & (mine["model"] == model)].sort_values("batch_size")
+                rows = table[
+                    (table["width"] == width) & (table["engine"] == engine) & (table["model"] == model)
+                ]
                 if len(rows):
-                    (line,) = axes.plot(
-                        rows["batch_size"], rows["images_per_second"], style, marker=marker, color=colour
-                    )
-                    shown.setdefault(f"{engine}, {name}", line)
+                    places = rows.sort_values("batch_size")[["batch_size", "images_per_second"]].to_numpy().T
+                    shown[f"{engine}, {name}"] = axes.plot(*places, style, marker=marker, color=colour)[0]
         axes.set(xlabel="batch size", title=f"width {width}", xscale="log", ylim=(0, None))
         axes.set_xticks(sizes, [f"{size:g}" for size in sizes])
         axes.xaxis.set_minor_locator(plt.NullLocator())
     panels[0][0].set_ylabel("images a second")
     panels[0][-1].legend(shown.values(), shown.keys(), loc="center left", bbox_to_anchor=(1, 0.5), fontsize=9)
-    _headline(figure, "The cascade (solid) answers more images a second than the backbone (dotted)")
+    gains = 1 / table.loc[table["model"] == cascade, "time_ratio"]
+    times = f"{gains.min():.1f} to {gains.max():.1f} times"
+    _headline(figure, f"The cascade ({cascade}) answers {times} as many images a second as the backbone")
     return figure
 
 
 @drawn_from_table
 def static_networks(table: pd.DataFrame) -> Figure:
-    """Accuracy against mean cost: cascades, and networks that never stop (``kind, cost, accuracy``)."""
-    figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
-    for kind, colour, marker in (("cascade", BLUE, "o"), ("static", ORANGE, "s")):
-        rows = table[table["kind"] == kind].sort_values("cost")
-        cost, accuracy = 100 * rows["cost"], 100 * rows["accuracy"]
-        style = "--" if kind == "static" else "-"
-        label = "a network that never stops early" if kind == "static" else "the cascade, its configurations"
-        axes.plot(cost, accuracy, style, marker=marker, color=colour, label=label)
-        if kind == "static":
-            for row in rows.itertuples():
-                axes.annotate(
-                    f"width {row.width:.0f}",
-                    (100 * row.cost, 100 * row.accuracy),
-                    (-4, 9),
-                    textcoords="offset points",
-                    ha="right",
-                    fontsize=9,
-                    color=colour,
-                )
-    axes.set(
-        xlabel="mean cost (% of the backbone's MACs)",
-        ylabel="accuracy on test (%)",
-        title="The rival that needs no branches: a narrower backbone",
+    """Accuracy against mean MACs and mean time: cascades, and networks that never stop.
+
+    Columns ``kind, width, macs_ratio, time_ratio, accuracy``.
+    """
+    figure, panels = plt.subplots(1, 2, figsize=(9.4, 4), sharey=True, layout="constrained")
+    for axes, column, name in zip(
+        panels, ("macs_ratio", "time_ratio"), ("MACs", "time, one image"), strict=True
+    ):
+        for kind, colour, marker, style in (("cascade", BLUE, "o", ""), ("static", ORANGE, "s", "--")):
+            rows = table[table["kind"] == kind].sort_values(column)
+            label = "networks that never stop early" if kind == "static" else "the cascade, its configurations"
+            places = 100 * rows[column], 100 * rows["accuracy"]
+            axes.plot(*places, style, marker=marker, color=colour, label=label)
+            for x, y, width in zip(*places, rows["width"].dropna(), strict=False):
+                written = {"textcoords": "offset points", "ha": "right", "fontsize": 9, "color": colour}
+                axes.annotate(f"width {width:.0f}", (x, y), (-4, 9), **written)
+        axes.set(xlabel=f"mean {name} (% of the backbone's)", title=f"Cost in {name}")
+        axes.margins(x=0.14, y=0.14)
+    panels[0].set_ylabel("accuracy on test (%)")
+    panels[1].legend(loc="lower right")
+    rival = table[table["kind"] == "static"].sort_values("macs_ratio").iloc[0]
+    macs, time = 100 * rival["macs_ratio"], 100 * rival["time_ratio"]
+    _headline(
+        figure,
+        f"The rival without branches, width {rival['width']:.0f}: {macs:.0f} % of MACs, {time:.0f} % of time",
     )
-    axes.margins(x=0.14, y=0.14)
-    axes.legend(loc="lower right")
     return figure
 
 
 @drawn_from_table
 def latency_budget(table: pd.DataFrame) -> Figure:
-    """Mean time against drop of all configurations (``deployment.configuration_times``)."""
+    """Mean time against drop of all configurations (``time_costs.configuration_times``)."""
     figure, axes = plt.subplots(figsize=(7, 3.8), layout="constrained")
     axes.scatter(
         table["milliseconds"], table["valid_drop"], s=22, color=GREY, alpha=0.6, lw=0, label="configurations"
@@ -183,10 +182,13 @@ def latency_budget(table: pd.DataFrame) -> Figure:
     )
     axes.plot(best["milliseconds"], best["drop"], "o", color=ORANGE, ms=6, label="the same ones on test")
     axes.axhline(0, color=INK, lw=1)
+    ends = " and ".join(
+        f"{row.drop:.1f} at {row.milliseconds:.2f} ms" for row in best.iloc[[0, -1]].itertuples()
+    )
     axes.set(
-        xlabel="mean time of an image (ms)",
+        xlabel="predicted mean time of an image (ms)",
         ylabel="accuracy drop (points)",
-        title="A budget of milliseconds picks a configuration",
+        title=f"More time buys accuracy: a drop on test of {ends}",
     )
     axes.legend(loc="upper right")
     return figure

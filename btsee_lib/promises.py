@@ -50,7 +50,7 @@ def check_promises(
     for trained, margin, calibration in itertools.product(cascades, margins, ("full", "survivors")):
         nodes = trained.independent_rows()
         said = {name: confidence_and_class(trained.logits[name][nodes]) for name in trained.logits}
-        bars = precision_bars(precision, [margin] * len(nodes), limits.bar_ceiling)
+        bars = precision_bars(precision, [margin] * len(nodes), limits.bar_ceiling, limits.class_margins)
         thresholds = calibrate(*said["valid"], features["valid"].labels, bars, limits.min_support, calibration)
         exits = simulate(*said["test"], test.predicted, thresholds)
         right = exits.label == test.labels

@@ -17,16 +17,25 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from btsee_lib.artefacts import folder_of
-from btsee_lib.config import repository_root
+from btsee_lib.config import params, repository_root
 
 METRICS = "metrics.json"
 RECORDING = "BTSEE_RECORD"  # set by the pipeline: the numbers of this run are the ones to record
 
 
 class Report:
-    """The tables and numbers of one notebook, for example ``Report("02_backbone")``."""
+    """The tables and numbers of one notebook, for example ``Report("02_backbone")``.
 
-    def __init__(self, notebook: str):
+    Parameters
+    ----------
+    notebook : its name.
+    written_for : the data set that its sentences are about; a run on another one says so.
+    """
+
+    def __init__(self, notebook: str, written_for: str = "fashion-mnist"):
+        data_set = params("data").name
+        if data_set != written_for:
+            print(f"This run is on {data_set}. The sentences between the cells are about {written_for}.")
         self.recording = os.environ.get(RECORDING) == "1"
         self.folder = folder_of("reports" if self.recording else "scratch") / notebook
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -95,6 +104,11 @@ def read_numbers(folder: Path, names: Sequence[str] | None = None) -> dict[str, 
         if names is None or path.parent.name in names:
             merged |= json.loads(path.read_text())
     return merged
+
+
+def recorded_table(name: str) -> pd.DataFrame:
+    """Read a published table, ``reports/tables/NAME.csv``."""
+    return pd.read_csv(repository_root() / "reports" / "tables" / f"{name}.csv")
 
 
 def _rounded(value: float) -> float | None:

@@ -36,7 +36,7 @@ def branch_width(
         wanted = parameters.model_copy(update={"channels": channels})
         for number, squeezed in enumerate(features["train"].squeezed, start=1):
             branch = new_branch(number, features, wanted, seed)
-            macs = count_macs(branch, squeezed[:1])
+            macs = count_macs(branch, squeezed[:1].cpu().float())
             train_branch(branch, squeezed, targets, wanted, branch_seed(seed, number))
             rows.append(
                 {

@@ -1,7 +1,7 @@
 """How long answers take: engines run in turn, on the same images, in one process.
 
 An *engine* is a function from raw images, uint8 (N, C, H, W), to anything. Engines take turns after a
-few images, or after each batch, so that a slow spell of the machine meets all of them.
+few single images, or after all batches of a round, so that a slow spell of the machine meets all of them.
 """
 
 import time
@@ -12,9 +12,9 @@ from typing import Any
 import pandas as pd
 
 Engine = Callable[[Any], Any]
+EAGER, COMPILED, STAGES, ONE_MODEL = "PyTorch eager", "torch.compile", "ONNX stages", "ONNX single"
 WARM_UP = 10  # calls of each engine before any is timed
 BLOCK = 25  # single images before the next engine's turn: enough to find its weights in the cache
-MANY = 48  # images: at least so many are run to time small batches
 POWERCAP = Path("/sys/class/powercap")
 
 
@@ -29,8 +29,7 @@ def latencies(
         ``engine, image`` (its position) and ``milliseconds``.
     """
     for engine in engines.values():
-        for position in range(min(WARM_UP, len(images))):
-            engine(images[position : position + 1])
+        _one_by_one(engine, images[:WARM_UP])
     rows = []
     for turn, start in enumerate(range(0, len(images), BLOCK)):
         for name in _rotated(list(engines), turn):
@@ -47,7 +46,7 @@ def throughput(
     rounds: int,
     clock: Callable[[], float] = time.perf_counter,
 ) -> pd.DataFrame:
-    """Time each engine on the first ``images_timed`` images, in batches of each size.
+    """Time each engine on the same images in batches of each size, after a round that is not timed.
 
     Returns
     -------
@@ -56,40 +55,33 @@ def throughput(
     """
     rows = []
     for size in batch_sizes:
-        number = images_timed(size)
-        batches = [images[start : start + size] for start in range(0, number, size)]
-        for engine in engines.values():
-            engine(batches[0][:MANY])
-        for turn in range(rounds):
+        batches = [images[start : start + size] for start in range(0, len(images), size)]
+        for turn in range(-1, rounds):
             for name in _rotated(list(engines), turn):
                 seconds = sum(_seconds(engines[name], batch, clock) for batch in batches)
-                rows.append((name, size, turn, 1000 * seconds / number))
+                if turn >= 0:
+                    rows.append((name, size, turn, 1000 * seconds / len(images)))
     return pd.DataFrame(rows, columns=["engine", "batch_size", "round", "milliseconds"])
 
 
-def images_timed(batch_size: int) -> int:
-    """How many images ``throughput`` runs in batches of a size: as many whole batches as hold ``MANY``."""
-    return max(batch_size, MANY) // batch_size * batch_size
-
-
 def summarise_latencies(table: pd.DataFrame) -> pd.DataFrame:
-    """Mean, median and upper percentiles of ``latencies``: ``engine, mean, p50, p95, p99``, milliseconds."""
+    """Mean, median and 95th percentile of ``latencies``: ``engine, mean, p50, p95``, milliseconds."""
     groups = table.groupby("engine", sort=False)["milliseconds"]
-    columns = {"mean": groups.mean(), **{f"p{q}": groups.quantile(q / 100) for q in (50, 95, 99)}}
+    columns = {"mean": groups.mean(), "p50": groups.median(), "p95": groups.quantile(0.95)}
     return pd.DataFrame(columns).reset_index()
 
 
 def summarise_throughput(table: pd.DataFrame) -> pd.DataFrame:
-    """Median and quartiles of ``throughput`` over its rounds.
+    """Median and range of ``throughput`` over its rounds.
 
     Returns
     -------
     DataFrame
-        ``engine, batch_size``; ``milliseconds`` an image, its median, with ``q25`` and ``q75``; and
-        ``images_per_second``, of the median.
+        ``engine, batch_size``; ``milliseconds`` an image, its median over the rounds, with ``lowest``
+        and ``highest``; and ``images_per_second``, of the median.
     """
     groups = table.groupby(["engine", "batch_size"], sort=False)["milliseconds"]
-    columns = {"milliseconds": groups.median(), "q25": groups.quantile(0.25), "q75": groups.quantile(0.75)}
+    columns = {"milliseconds": groups.median(), "lowest": groups.min(), "highest": groups.max()}
     return (
         pd.DataFrame(columns).assign(images_per_second=lambda rows: 1000 / rows["milliseconds"]).reset_index()
     )
@@ -115,16 +107,24 @@ def read_energy(folder: Path = POWERCAP) -> float | None:
 def energy_an_image(
     engines: dict[str, Engine], images: Sequence, folder: Path = POWERCAP
 ) -> dict[str, float] | None:
-    """Millijoules an image that each engine takes, or None where they cannot be measured."""
+    """Millijoules an image that each engine takes, warm, or None where they cannot be measured."""
     if read_energy(folder) is None:
         return None
-    used = {}
-    for name, engine in engines.items():
-        before = read_energy(folder)
-        for position in range(len(images)):
-            engine(images[position : position + 1])
-        used[name] = 1000 * (read_energy(folder) - before) / len(images)
-    return used
+    for engine in engines.values():
+        _one_by_one(engine, images[:WARM_UP])
+    return {name: 1000 * _joules(engine, images, folder) / len(images) for name, engine in engines.items()}
+
+
+def _joules(engine: Engine, images: Sequence, folder: Path) -> float:
+    before = read_energy(folder)
+    _one_by_one(engine, images)
+    used = read_energy(folder) - before
+    return used if used >= 0 else _joules(engine, images, folder)  # the counter began again at 0
+
+
+def _one_by_one(engine: Engine, images: Sequence) -> None:
+    for position in range(len(images)):
+        engine(images[position : position + 1])
 
 
 def _seconds(engine: Engine, images: Any, clock: Callable[[], float]) -> float:

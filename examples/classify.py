@@ -8,6 +8,8 @@ import numpy as np
 import onnxruntime
 from PIL import Image
 
+if len(sys.argv) < 2:
+    sys.exit("name an image file: python classify.py IMAGE [MODEL]")
 model = Path(__file__).parent.parent / "reports" / "model" / "cascade.onnx"
 session = onnxruntime.InferenceSession(sys.argv[2] if len(sys.argv) > 2 else model)
 about = {name: json.loads(text) for name, text in session.get_modelmeta().custom_metadata_map.items()}

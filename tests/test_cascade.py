@@ -145,6 +145,24 @@ def test_minus_infinity_lets_everything_leave(backbone, branches, images, cascad
     assert calls == {"stage 1": 300, "stage 2": 300, "branch 2": 300}
 
 
+def test_thresholds_that_are_loaded_close_and_open_branches(backbone, branches, images, cascade_case, calls):
+    thresholds = cascade_case["thresholds"].clone()
+    thresholds[1] = torch.inf
+    loaded = Cascade(backbone, branches, torch.full((3, 10), torch.inf))
+    loaded.load_state_dict(Cascade(backbone, branches, thresholds).state_dict())
+    assert loaded.closed == [False, True, False]
+    loaded.predict(images)
+    assert "branch 1" in calls
+    assert "branch 2" not in calls
+
+
+def test_a_cascade_is_in_evaluation_mode_from_the_start(backbone, branches, cascade_case, images, expected):
+    backbone.train()
+    cascade = Cascade(backbone, branches, cascade_case["thresholds"])
+    assert not any(module.training for module in cascade.modules())
+    assert_same(cascade.predict(images), expected)
+
+
 def test_nan_thresholds_are_refused(backbone, branches, cascade_case):
     thresholds = cascade_case["thresholds"].clone()
     thresholds[2, 4] = torch.nan
@@ -180,6 +198,7 @@ def test_thresholds_of_another_number_of_classes_are_refused(backbone, branches,
         torch.zeros(2, 1, 28, 28, dtype=torch.uint8),
         torch.zeros(2, 3, 28, 28),
         torch.zeros(2, 1, 32, 32),
+        torch.zeros(2, 1, 28, 28, dtype=torch.float64),
         torch.zeros(1, 28, 28),
     ],
 )

@@ -101,12 +101,32 @@ def test_a_file_that_holds_something_else_is_refused(tmp_path):
         lambda content: content["state"].update(thresholds=torch.zeros(3, 7)),
         lambda content: content["state"].update(thresholds=torch.full((3, 10), torch.nan)),
         lambda content: content["state"].pop("thresholds"),
+        lambda content: content.update(state=None),
+        lambda content: content.update(
+            description=content["description"].replace('"margins":[', '"margins":[0.0,')
+        ),
+        lambda content: content.update(description=content["description"].replace('"std":[', '"std":[1.0,')),
     ],
 )
 def test_parts_that_do_not_fit_each_other_are_refused(saved, change):
     tampered(saved, change)
     with pytest.raises(CascadeFileError, match=r"parts that do not fit each other \(.+\): save it again"):
         load_cascade(saved)
+
+
+def test_the_name_of_a_problem_stands_where_it_says_nothing(saved, monkeypatch):
+    def silent(*_):
+        raise RuntimeError
+
+    monkeypatch.setattr(cascade_file, "new_cascade", silent)
+    with pytest.raises(CascadeFileError, match=r"do not fit each other \(RuntimeError\)"):
+        load_cascade(saved)
+
+
+@pytest.mark.parametrize("changes", [{"mean": (0.1, 0.2)}, {"std": ()}])
+def test_a_description_has_one_mean_and_spread_a_channel(description, changes):
+    with pytest.raises(ValueError, match="give 1, one a channel"):
+        cascade_file.Description(**description.model_dump() | changes)
 
 
 def test_a_description_with_an_unknown_key_is_refused(description):

@@ -4,21 +4,11 @@ import pytest
 import torch
 
 from btsee_lib import deployment, stored
-from btsee_lib.boosting import configurations
 from btsee_lib.calibration import confidence_and_class
 from btsee_lib.cascade import simulate
-from btsee_lib.cost import CostModel
+from btsee_lib.config import repository_root
 from btsee_lib.engines import eager
 from btsee_lib.evaluation import BTS_EE, calibrated
-
-COST = CostModel(stages=(100, 100, 100, 100), branches=(5, 4, 3))
-
-
-@pytest.fixture(scope="module")
-def trained(independent, boosted_tree, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("seed")
-    stored._write_branches(folder, [*independent, *boosted_tree])
-    return stored._read_branches(folder, 0)
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +36,11 @@ def test_the_built_cascade_runs_as_the_evaluation_simulated_it(
     assert told["near_threshold"] <= 3
     assert told["largest_difference"] < 1e-4
     assert len(set(found.exit.tolist())) == 4
+    anew, (sure_anew, label_anew) = deployment.said_in_float32(built, splits, splits.test.images)
+    assert torch.allclose(anew[0], spoken[0], atol=1e-4)
+    assert torch.equal(anew[1], spoken[1])
+    assert torch.allclose(sure_anew, sure, atol=1e-4)
+    assert torch.equal(label_anew, label)
 
 
 def test_a_branch_that_was_closed_in_training_is_closed_in_the_cascade(
@@ -62,15 +57,24 @@ def test_a_branch_that_was_closed_in_training_is_closed_in_the_cascade(
     assert 1 not in found.predict(splits.normalise(splits.test.images[:100])).exit
 
 
-def test_disagreements_are_counted_and_those_near_a_threshold_explained():
-    expected = (torch.tensor([0, 0, 1, 1]), torch.tensor([0, 1, 0, 1]), torch.tensor([0.9, 0.9, 0.9, 0.9]))
-    found = (np.array([0, 1, 1, 1]), np.array([1, 1, 0, 1]), np.array([0.5, 0.9, 0.8, 0.9]))
-    confidence = torch.tensor([[0.50001, 0.9, 0.9, 0.4]])
-    told = deployment.agreement(
-        expected, found, confidence, torch.zeros(1, 4, dtype=torch.int64), torch.tensor([[0.5]])
-    )
+def test_only_where_two_ways_part_a_threshold_explains_it():
+    """The first images part at branch 1, as far from its threshold as given; the last two in no way."""
+    away = torch.tensor([1e-6, 1e-4, 0.2, 0.2, 0.2])
+    confidence = torch.stack([0.5 + away, torch.tensor([0.9, 0.9, 0.5, 0.9, 0.9])])
+    predicted, thresholds = torch.zeros(2, 5, dtype=torch.int64), torch.full((2, 1), 0.5)
+    expected = (torch.zeros(5, dtype=torch.int64), torch.tensor([0, 0, 0, 0, 2]), torch.full((5,), 0.9))
+    found = (np.array([0, 0, 0, 1, 0]), np.array([1, 1, 1, 0, 2]), np.array([0.5, 0.5, 0.5, 0.8, 0.9]))
+    told = deployment.agreement(expected, found, confidence, predicted, thresholds)
     assert told.pop("largest_difference") == pytest.approx(0.1)
-    assert told == {"other_label": 1, "other_exit": 1, "near_threshold": 1, "unexplained": 1}
+    assert told == {"images": 5, "other_label": 1, "other_exit": 3, "near_threshold": 1, "unexplained": 3}
+
+
+def test_the_recorded_ways_to_run_the_cascade_agree_on_all_images():
+    oracle = pd.read_csv(repository_root() / "reports" / "tables" / "oracle.csv")
+    assert len(oracle) == 4
+    assert (oracle["images"] == 10_000).all()
+    assert (oracle["unexplained"] == 0).all()
+    assert (oracle["largest_difference"] < 1e-4).all()
 
 
 def configurations_table():
@@ -96,44 +100,23 @@ def test_without_a_recommendation_the_strictest_margins_are_taken(limits):
     assert deployment.recommended_margins(configurations_table(), [0.1], limits) == {0.1: strictest}
 
 
-def test_the_break_even_makes_the_mean_cost_that_of_the_backbone():
-    by_exit, backbone = [30.0, 55.0, 80.0, 106.0], 100.0
-    shares = deployment.break_even(by_exit, backbone)
-    assert len(shares) == 3
-    for share, cost in zip(shares, by_exit, strict=False):
-        assert share * cost + (1 - share) * by_exit[-1] == pytest.approx(backbone)
-
-
-def test_the_gain_over_a_static_network_is_paired():
-    cascade, static = np.ones(1000, bool), np.ones(1000, bool)
+def test_the_gain_over_a_static_network_is_paired_and_of_the_mean_over_seeds():
+    cascades, static = np.ones((3, 1000), bool), np.ones(1000, bool)
     static[:20] = False
-    gain, low, high = deployment.against_static(cascade, static)
+    gain, low, high = deployment.against_static(cascades, static)
     assert gain == pytest.approx(2.0)
     assert 1 < low < 2 < high < 3
-    assert deployment.against_static(static, static) == (0, 0, 0)
+    cascades[0, 500:530] = False
+    assert deployment.against_static(cascades, static)[0] == pytest.approx(1.0)
+    assert deployment.against_static(static[None], static) == (0, 0, 0)
 
 
-def test_the_time_of_a_configuration_is_the_mean_over_its_exits_on_valid(trained, features, limits):
-    table = deployment.configuration_times(trained, features, COST, limits, [1.0, 2.0, 3.0, 5.0])
-    assert len(table) == len(configurations(limits))
-    assert table["milliseconds"].between(1, 5).all()
-    unit = deployment.configuration_times(trained, features, COST, limits, [7.0] * 4)
-    assert unit["milliseconds"].tolist() == pytest.approx([7.0] * len(unit))
-    dear = deployment.configuration_times(trained, features, COST, limits, [0.0, 0.0, 0.0, 1.0])
-    said = {name: confidence_and_class(logits) for name, logits in trained.logits.items()}
-    margins = configurations(limits)[5]
-    chosen, thresholds = calibrated(trained, BTS_EE, margins, said, features, limits)
-    exits = simulate(*chosen["valid"], features["valid"].predicted, thresholds).exit
-    assert dear["milliseconds"].iloc[5] == pytest.approx(float((exits == 3).double().mean()))
-
-
-def test_a_budget_picks_the_smallest_drop_on_valid_and_never_looks_at_test():
-    table = pd.DataFrame(
-        {"milliseconds": [1.0, 2.0, 3.0, 2.0], "valid_drop": [3.0, 1.0, 0.1, 2.0], "drop": [0.0, 9.0, 9.0, 0.0]}
-    )
-    assert deployment.within_budget(table, 2.5).name == 1
-    assert deployment.within_budget(table, 3.0).name == 2
-    assert deployment.within_budget(table, 0.5) is None
+def test_the_images_that_a_seed_gets_right_are_those_of_its_cascade(
+    built, trained, margins, features, limits, splits
+):
+    (found,) = deployment.correct_by_seed([trained], margins, features, limits)
+    taken = deployment.in_batches(lambda part: built.predict(splits.normalise(part)), splits.test.images, 500)
+    assert (found == (taken.label == splits.test.labels).numpy()).mean() > 0.999
 
 
 def test_operators_are_counted_once_each_and_by_segment():

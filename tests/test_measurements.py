@@ -1,10 +1,9 @@
 import numpy as np
-import pandas as pd
 import pytest
-import torch
 
 from btsee_lib import config, engines, measurements
-from btsee_lib.measurements import BACKBONE, Model
+from btsee_lib.timed_models import BACKBONE, Model, exits_of, macs_of, without_exits
+from btsee_lib.timing import EAGER, ONE_MODEL, STAGES
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +16,7 @@ def wanted():
         full_width=16,
         latency_images=20,
         batch_sizes=[1, 8],
-        rounds=2,
+        rounds=1,
         compile=False,
     )
 
@@ -29,20 +28,13 @@ def images(splits):
 
 @pytest.fixture(scope="module")
 def models(cascade, backbone, description):
-    bare = measurements.without_exits(backbone, description)
+    bare = without_exits(backbone, description)
     return {"published": Model(cascade, description), BACKBONE: bare}
 
 
 @pytest.fixture(scope="module")
 def measured(models, images, wanted):
     return measurements.measure(models, "published", images, wanted)
-
-
-def test_a_network_without_exits_answers_as_the_backbone(models, features, images, description):
-    exits = measurements.exits_of(models[BACKBONE], images)
-    assert set(exits.tolist()) == {3}
-    found = engines.eager(*models[BACKBONE])(images).label
-    assert torch.equal(found, features["test"].predicted[:120])
 
 
 def test_every_table_is_measured(measured):
@@ -54,80 +46,78 @@ def test_every_table_is_measured(measured):
 def test_latency_has_a_row_for_each_width_engine_and_model(measured):
     table = measured["latency"]
     assert set(table["width"]) == {8, 16}
-    assert set(table["engine"]) == {engines.EAGER, engines.STAGES, engines.ONE_MODEL}
+    assert set(table["engine"]) == {EAGER, STAGES, ONE_MODEL}
     assert len(table) == 2 * 3 * 2
     assert (table["p50"] <= table["p95"]).all()
     alone = table[table["model"] == BACKBONE]
-    assert (alone["time"] == 1).all()
-    assert (alone["macs"] == 1).all()
-    ratio = table.set_index(["width", "engine", "model"])["mean"]
-    assert table[table["model"] == "published"]["time"].iloc[0] == pytest.approx(
-        ratio[8, engines.EAGER, "published"] / ratio[8, engines.EAGER, BACKBONE]
+    assert (alone["time_ratio"] == 1).all()
+    assert (alone["macs_ratio"] == 1).all()
+    means = table.set_index(["width", "engine", "model"])["mean"]
+    assert table[table["model"] == "published"]["time_ratio"].iloc[0] == pytest.approx(
+        means[8, EAGER, "published"] / means[8, EAGER, BACKBONE]
     )
+
+
+def test_the_mean_is_predicted_where_the_times_of_exits_apply(measured):
+    table, by_exit = measured["latency"], measured["exit_times"]
+    assert table["predicted"].notna().tolist() == (table["engine"] == ONE_MODEL).tolist()
+    bare = table[(table["engine"] == ONE_MODEL) & (table["model"] == BACKBONE)].set_index("width")["predicted"]
+    known = by_exit[(by_exit["branches"] == 0) & (by_exit["batch_size"] == 1)].set_index("width")[
+        "milliseconds"
+    ]
+    assert bare.to_numpy() == pytest.approx(known.to_numpy())
 
 
 def test_throughput_leaves_the_single_model_out(measured):
     table = measured["throughput"]
-    assert set(table["engine"]) == {engines.EAGER, engines.STAGES}
+    assert set(table["engine"]) == {EAGER, STAGES}
     assert set(table["batch_size"]) == {1, 8}
-    assert (table[table["model"] == BACKBONE]["time"] == 1).all()
+    assert (table[table["model"] == BACKBONE]["time_ratio"] == 1).all()
 
 
-def test_exits_cost_more_macs_the_later_they_are(measured):
-    for _, rows in measured["exit_times"].groupby("width"):
-        assert rows["exit"].tolist() == ["1", "2", "3", "4", BACKBONE]
+def test_exits_are_timed_with_all_branches_and_the_last_one_also_with_fewer(measured):
+    for _, rows in measured["exit_times"].groupby(["width", "batch_size"]):
+        ways = list(zip(rows["exit"], rows["branches"], strict=True))
+        assert ways == [(1, 1), (2, 2), (3, 3), (4, 3), (4, 2), (4, 1), (4, 0)]
         assert rows["macs"].iloc[:4].is_monotonic_increasing
-        assert rows["macs"].iloc[4] < rows["macs"].iloc[3]
+        assert rows["macs"].iloc[3:].is_monotonic_decreasing
+    assert set(measured["exit_times"]["batch_size"]) == {1, measurements.BATCH}
 
 
 def test_single_images_are_timed_with_the_exit_that_they_took(measured, models, images):
     table = measured["latency_by_exit"]
-    taken = measurements.exits_of(models["published"], images) + 1
+    taken = exits_of(models["published"], images) + 1
     assert sorted(table["exit"]) == sorted(taken.tolist())
 
 
-def test_copies_at_another_width_let_the_same_shares_out(models, images):
-    copies = measurements.at_full_width(models, images, 16)
-    assert copies[BACKBONE].description.width == 16
-    expected = measurements.exit_shares(models["published"], images)
-    assert measurements.exit_shares(copies["published"], images) == pytest.approx(expected, abs=0.03)
-
-
 def test_macs_are_of_the_images_that_were_timed(models, images, measured):
-    table = measured["throughput"]
-    spent = {name: measurements.macs_of(model, images) for name, model in models.items()}
-    for row in table[table["width"] == 8].itertuples():
-        assert row.images == 48
-        expected = spent[row.model][:48].mean() / spent[BACKBONE][:48].mean()
-        assert row.macs == pytest.approx(expected)
-    assert (measured["latency"]["images"] == 20).all()
-    assert 0.25 < spent["published"].mean() / spent[BACKBONE].mean() < 1
+    for kind, number in (("latency", 20), ("throughput", 8)):
+        table = measured[kind]
+        for row in table[table["width"] == 8].itertuples():
+            spent = {name: macs_of(model, images[:number]).mean() for name, model in models.items()}
+            assert row.macs_ratio == pytest.approx(spent[row.model] / spent[BACKBONE])
 
 
-def test_where_compiling_fails_the_reason_is_kept(models, images, wanted, monkeypatch):
+@pytest.mark.parametrize(
+    ("raised", "reason"), [("no C++ compiler\nand a long trace", "no C++ compiler"), ("", "RuntimeError")]
+)
+def test_where_compiling_fails_the_reason_is_kept(models, images, wanted, monkeypatch, raised, reason):
     def broken(*_, **__):
-        raise RuntimeError("no C++ compiler\nand a long trace")
+        raise RuntimeError(raised)
 
     monkeypatch.setattr(engines, "compiled", broken)
-    runners, table = measurements.try_compile(
-        models, "published", images, wanted.model_copy(update={"compile": True})
-    )
+    compiling = wanted.model_copy(update={"compile": True})
+    runners, table = measurements.try_compile(models, "published", images, compiling)
     assert runners == {}
-    assert table.to_dict("records") == [{"works": False, "seconds": 0.0, "reason": "no C++ compiler"}]
+    assert table.to_dict("records") == [{"works": False, "seconds": 0.0, "reason": reason}]
 
 
-def test_recorded_times_are_those_that_were_published(workspace):
-    assert measurements.recorded_timings() is None
-    folder = workspace / "reports" / "tables"
-    folder.mkdir(parents=True)
-    for name in measurements.TABLES:
-        pd.DataFrame({"name": [name]}).to_csv(folder / f"{name}.csv", index=False)
-    found = measurements.recorded_timings()
-    assert {name: table["name"].iloc[0] for name, table in found.items()} == {n: n for n in measurements.TABLES}
-
-
-def test_the_machine_is_named(wanted):
-    told = measurements.machine_table(wanted.threads).set_index("name")["value"]
-    assert told["threads used"] == 1
-    assert {"processor", "cores", "torch", "onnxruntime"} <= set(told.index)
-    assert np.all(told.notna())
+def test_all_images_that_are_timed_later_have_been_compiled_for(models, images, wanted, monkeypatch):
+    seen = []
+    monkeypatch.setattr(engines, "compiled", lambda *_: seen.append)
+    compiling = wanted.model_copy(update={"compile": True})
+    runners, table = measurements.try_compile(models, "published", images, compiling)
+    assert len(runners) == 2
+    assert table["works"].tolist() == [True]
+    assert {len(batch) for batch in seen} == {1, 8}
+    assert np.array_equal(np.concatenate([batch for batch in seen if len(batch) == 1][:40:2]), images[:20])

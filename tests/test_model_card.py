@@ -29,6 +29,7 @@ def test_the_card_tells_data_accuracy_cost_and_limits(card):
     assert "| accuracy | 92.58 % (the backbone alone: 93.14 %) |" in card
     assert "| computation saved | 66.3 % of the backbone's 28.6 million" in card
     assert "87.0 %, 4.0 %, 1.0 %, 8.0 %" in card
+    assert "a margin: of -10, -10, -10 points" in " ".join(card.split())
     assert "## Limits" in card
 
 
@@ -39,8 +40,8 @@ def test_the_card_lists_the_thresholds_of_all_classes(card, description):
         if line.startswith(tuple(f"| {name} |" for name in description.classes))
     ]
     assert len(rows) == 10
-    assert rows[2].endswith("| 0.900 | never | 0.900 |")
-    assert rows[0].endswith("| 0.900 | 0.900 | 0.900 |")
+    assert rows[2].endswith("| 0.90000 | never | 0.90000 |")
+    assert rows[0].endswith("| 0.90000 | 0.90000 | 0.90000 |")
 
 
 def test_a_missing_number_is_no_card(description):

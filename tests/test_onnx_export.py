@@ -1,3 +1,4 @@
+import copy
 import json
 
 import numpy as np
@@ -5,8 +6,9 @@ import onnx
 import pytest
 import torch
 
+from btsee_lib import onnx_export
 from btsee_lib.cascade import Cascade
-from btsee_lib.onnx_export import OUTPUTS, SINGLE, export, segments, with_thresholds
+from btsee_lib.onnx_export import OUTPUTS, SINGLE, export, segments
 from btsee_lib.onnx_runner import OnnxCascade, OnnxStages
 
 NUMBER = 300
@@ -84,19 +86,64 @@ def test_no_path_of_this_machine_is_in_a_model(exported, repository):
         assert b"site-packages" not in path.read_bytes()
 
 
-def test_two_exports_are_byte_identical(exported, tmp_path, cascade, description):
-    export(cascade, description, tmp_path)
+@pytest.fixture(scope="module")
+def second_export(cascade, description, tmp_path_factory):
+    """What a second export of the cascade leaves for further ones, and its folder."""
+    exported, folder = {}, tmp_path_factory.mktemp("second")
+    export(cascade, description, folder, exported)
+    return exported, folder
+
+
+@pytest.fixture(scope="module")
+def all_exported(second_export):
+    return second_export[0]
+
+
+def test_two_exports_are_byte_identical(exported, second_export):
     for path in exported.glob("*.onnx"):
-        assert (tmp_path / path.name).read_bytes() == path.read_bytes()
+        assert (second_export[1] / path.name).read_bytes() == path.read_bytes()
 
 
 @pytest.mark.parametrize("leaving", [0, 1, 2, 3])
-def test_thresholds_can_be_exchanged_in_an_exported_model(exported, tmp_path, cascade, images, leaving):
+def test_a_cascade_of_other_thresholds_needs_no_other_export(
+    all_exported, tmp_path, cascade, description, images, leaving, monkeypatch
+):
+    monkeypatch.setattr(onnx_export, "_export_segment", None)
     thresholds = torch.full((3, 10), 2.0)
     thresholds[leaving:] = 0.0
-    for path in exported.glob("*.onnx"):
-        with_thresholds(path, tmp_path / path.name, thresholds)
+    export(other(cascade, thresholds), description, tmp_path, all_exported)
     assert set(OnnxCascade(tmp_path / SINGLE).predict(images[:20]).exit) == {leaving}
     assert set(OnnxStages(tmp_path).predict(images[:20]).exit) == {leaving}
-    told = OnnxStages(tmp_path).metadata["thresholds"]
-    assert torch.equal(torch.tensor(told), thresholds)
+    assert torch.equal(torch.tensor(OnnxStages(tmp_path).metadata["thresholds"]), thresholds)
+
+
+def test_a_cascade_of_other_weights_is_exported_anew(all_exported, tmp_path, cascade, description, images):
+    branches = copy.deepcopy(cascade.branches)
+    with torch.no_grad():
+        branches[0].classifier.bias[7] += 100.0  # it says class 7 of everything
+    changed = Cascade(cascade.backbone, branches, torch.zeros(3, 10))
+    before = len(all_exported)
+    export(changed, description, tmp_path, all_exported)
+    assert len(all_exported) == before + 1
+    assert set(OnnxCascade(tmp_path / SINGLE).predict(images[:20]).label) == {7}
+
+
+def test_a_cascade_of_another_normalisation_is_exported_anew(all_exported, tmp_path, cascade, description):
+    before = len(all_exported)
+    export(cascade, description.model_copy(update={"mean": (0.9,)}), tmp_path, all_exported)
+    assert len(all_exported) == before + 1
+
+
+def test_a_class_that_always_leaves_is_not_told_as_one_that_never_does(
+    all_exported, tmp_path, cascade, description, images
+):
+    export(other(cascade, torch.full((3, 10), -torch.inf)), description, tmp_path, all_exported)
+    model = OnnxCascade(tmp_path / SINGLE)
+    assert model.metadata["thresholds"] == [[0.0] * 10] * 3
+    assert set(model.predict(images[:20]).exit) == {0}
+
+
+def test_models_of_an_earlier_export_do_not_stay(all_exported, tmp_path, cascade, description):
+    (tmp_path / "stage_1_2.onnx").touch()
+    export(cascade, description, tmp_path, all_exported)
+    assert sorted(path.stem for path in tmp_path.glob("stage_*")) == [f"stage_{n}" for n in (1, 2, 3, 4)]

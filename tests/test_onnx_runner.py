@@ -110,6 +110,22 @@ def test_a_foreign_model_is_refused(tmp_path):
         OnnxCascade(tmp_path / SINGLE)
 
 
+def test_a_foreign_model_with_metadata_is_refused(exported, tmp_path):
+    model = onnx.load(exported / SINGLE)
+    onnx.helper.set_model_props(model, {"author": "somebody else"})
+    onnx.save(model, tmp_path / SINGLE)
+    with pytest.raises(OnnxFileError, match="is of format None"):
+        OnnxCascade(tmp_path / SINGLE)
+
+
+@pytest.mark.parametrize("number", [1, 4])
+def test_the_model_of_a_stage_is_no_cascade(exported, number):
+    with pytest.raises(
+        OnnxFileError, match=rf"stage_{number}\.onnx is the model of a stage: name cascade\.onnx"
+    ):
+        OnnxCascade(exported / f"stage_{number}.onnx")
+
+
 def test_a_missing_stage_is_noticed(exported, tmp_path):
     for number in (1, 2, 4):
         shutil.copy(exported / f"stage_{number}.onnx", tmp_path)
@@ -148,3 +164,10 @@ def test_the_example_classifies_an_image_file(exported, tmp_path, images, cascad
     )
     name = description.classes[label]
     assert done.stdout.strip() == f"{name}, left at exit {number + 1}, confidence {confidence:.2f}"
+
+
+def test_the_example_without_an_image_says_how_to_call_it(repository):
+    command = [sys.executable, str(repository / "examples" / "classify.py")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.strip() == "name an image file: python classify.py IMAGE [MODEL]"

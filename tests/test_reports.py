@@ -1,12 +1,15 @@
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from matplotlib import pyplot as plt
 
 from btsee_lib import reports
+from btsee_lib.config import params, repository_root
 from btsee_lib.reports import Report
 
 
@@ -14,7 +17,14 @@ from btsee_lib.reports import Report
 def by_hand(workspace, monkeypatch):
     """Every report of this file is written by hand, into an empty repository, unless a test records."""
     monkeypatch.delenv("BTSEE_RECORD", raising=False)
+    run_on("fashion-mnist")
     return workspace
+
+
+def run_on(data_set):
+    """Name the data set in the parameters of the repository that is the working directory."""
+    data = params("data", repository_root(Path(__file__).parent) / "params.yaml").model_dump()
+    Path("params.yaml").write_text(yaml.safe_dump({"data": data | {"name": data_set}}))
 
 
 @pytest.fixture
@@ -60,7 +70,12 @@ def test_only_the_pipeline_writes_where_results_are_published_from(workspace, re
     report.number("accuracy", 0.5)
     assert report.recording == (folder == "reports")
     below = f"artifacts/{folder}/02_backbone"
-    assert files_below(workspace) == {"dvc.yaml", f"{below}/metrics.json", f"{below}/stage_costs.csv"}
+    assert files_below(workspace) == {
+        "dvc.yaml",
+        "params.yaml",
+        f"{below}/metrics.json",
+        f"{below}/stage_costs.csv",
+    }
 
 
 def test_a_table_is_returned_as_it_was_written():
@@ -169,3 +184,20 @@ def test_a_figure_is_shown_with_its_description_and_closed(monkeypatch):
     reports.show(figure, "Nothing at all.")
     assert shown == [((figure,), {"metadata": {"image/png": {"alt": "Nothing at all."}}})]
     assert not plt.fignum_exists(figure.number)
+
+
+def test_a_run_on_another_data_set_says_that_the_sentences_are_about_the_first(capsys):
+    Report("02_backbone")
+    assert capsys.readouterr().out == ""
+    run_on("cinic-10")
+    Report("02_backbone")
+    assert "This run is on cinic-10. The sentences between the cells are about fashion-mnist" in (
+        capsys.readouterr().out
+    )
+
+
+def test_a_published_table_is_read_again(workspace):
+    tables = workspace / "reports" / "tables"
+    tables.mkdir(parents=True)
+    (tables / "scaling.csv").write_text("images,seconds\n100,0.5\n")
+    assert reports.recorded_table("scaling")["seconds"].tolist() == [0.5]

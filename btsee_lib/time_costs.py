@@ -1,0 +1,93 @@
+"""What stages and branches cost in time: when a branch pays, and what a budget of milliseconds buys."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from btsee_lib.boosting import Features, configurations
+from btsee_lib.calibration import confidence_and_class
+from btsee_lib.config import Boosting as BoostingParameters
+from btsee_lib.cost import CostModel
+from btsee_lib.decisions import run_simulation
+from btsee_lib.evaluation import BTS_EE, calibrated, mean_over_seeds
+
+
+def parts(by_exit: pd.DataFrame, column: str) -> CostModel:
+    """What stages and branches cost, from what exits cost with and without branches on the way.
+
+    Parameters
+    ----------
+    by_exit : ``exit, branches`` and ``column`` of one network (``measurements.exit_times``).
+    column : the cost, ``milliseconds`` or ``macs``.
+
+    Returns
+    -------
+    CostModel
+        In the unit of the column. A branch costs what the last exit costs with it less what it costs
+        without, and a stage what an exit costs beyond the one before it, less its branch.
+    """
+    costs = by_exit.set_index(["exit", "branches"])[column]
+    last, number = by_exit["exit"].max(), by_exit["branches"].max()
+    branches = [costs[last, b] - costs[last, b - 1] for b in range(1, number + 1)]
+    leaving = [costs[b, b] for b in range(1, number + 1)] + [costs[last, number]]
+    stages = np.diff(leaving, prepend=0) - [*branches, 0]
+    return CostModel(tuple(stages.tolist()), tuple(each.item() for each in branches))
+
+
+def break_even(cost: CostModel) -> list[float]:
+    """For each branch, the share of those that reach it that must leave there to pay for it.
+
+    A branch b costs c_b for all that reach it, and saves the stages behind it for those that leave:
+    the share is c_b / (s_{b+1} + ... + s_{B+1}). Later branches are left out of the account.
+    """
+    return [each / sum(cost.stages[number:]) for number, each in enumerate(cost.branches, start=1)]
+
+
+def leaving_shares(exits: Tensor, branches: int) -> list[float]:
+    """For each branch, the share of those that reach it that leave there; nan if none reach it."""
+    counts = torch.bincount(exits, minlength=branches + 1)
+    reached = counts.flip(0).cumsum(0).flip(0)
+    return (counts / reached)[:branches].tolist()
+
+
+def configuration_times(
+    cascades: Iterable, features: Features, times: CostModel, limits: BoostingParameters
+) -> pd.DataFrame:
+    """Mean time and drop of all configurations of BTS-EE, from what stages and branches take.
+
+    Parameters
+    ----------
+    cascades : the trained branches, one ``stored.SeedBranches`` a seed.
+    times : milliseconds, from ``parts``.
+
+    Returns
+    -------
+    DataFrame
+        ``m1, m2, m3, accuracy`` and ``drop`` (points) on test; ``milliseconds`` (mean of an image)
+        and ``valid_drop`` on valid; all are means over the seeds.
+    """
+    rows = []
+    for trained in cascades:
+        said = {name: confidence_and_class(logits) for name, logits in trained.logits.items()}
+        for margins in configurations(limits):
+            chosen, thresholds = calibrated(trained, BTS_EE, margins, said, features, limits)
+            valid, test = (
+                run_simulation(*chosen[name], features[name], thresholds, times) for name in ("valid", "test")
+            )
+            names = {"seed": trained.seed, **{f"m{b}": margin for b, margin in enumerate(margins, start=1)}}
+            reached = {"accuracy": test.summary()["accuracy"], "drop": test.summary()["drop"]}
+            reached |= {"milliseconds": float(valid.macs.mean()), "valid_drop": valid.summary()["drop"]}
+            rows.append(names | reached)
+    return mean_over_seeds(pd.DataFrame(rows))
+
+
+def within_budget(table: pd.DataFrame, milliseconds: float) -> pd.Series | None:
+    """The configuration with the smallest drop on ``valid`` whose mean time keeps the bound, or None.
+
+    Of equal drops the faster one.
+    """
+    allowed = table[table["milliseconds"] <= milliseconds].sort_values(["valid_drop", "milliseconds"])
+    return allowed.iloc[0] if len(allowed) else None
