@@ -73,7 +73,6 @@ class Compute(Section):
 
 
 class Backbone(Section):
-    # Below 8 channels the backward pass of a channels-last convolution fails on AVX2 processors.
     width: Annotated[Int, Field(ge=8, le=256)]
     stem: Literal["small", "imagenet"]
     epochs: Positive

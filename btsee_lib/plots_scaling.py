@@ -29,13 +29,14 @@ def scaling(table: pd.DataFrame) -> Figure:
     for column, (by, rows) in enumerate(sweeps.items()):
         for row, measure in enumerate(("seconds", "megabytes")):
             _curves(panels[row, column], rows.sort_values(by), by, measure)
-            panels[row, column].set_title(kinds[column])
+        panels[0, column].set_title(kinds[column])
         ticks = sorted(passes[by].unique())
         panels[1, column].set_xscale("log")
-        panels[1, column].set_xticks(ticks, [f"{tick:,}" for tick in ticks])
+        panels[1, column].set_xticks(ticks, [f"{tick / 1000:g}" if by == "images" else tick for tick in ticks])
         panels[1, column].xaxis.set_minor_locator(plt.NullLocator())
     panels[0, 0].set(ylabel="time (s)", yscale="log")
-    panels[1, 0].set(ylabel="peak memory (MB)", xlabel="images", ylim=(0, None))
+    panels[0, 0].yaxis.set_major_formatter("{x:g}")
+    panels[1, 0].set(ylabel="peak memory (MB)", xlabel="images (thousands)", ylim=(0, None))
     panels[1, 1].set_xlabel("width of the backbone")
     panels[0, 1].legend(loc="upper left", fontsize=9)
     figure.suptitle(_grown(sweeps["images"]), x=0.01, ha="left", fontsize=11)

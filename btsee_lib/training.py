@@ -17,7 +17,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
 from btsee_lib.augmentation import Draws, augment, draw
 from btsee_lib.backbone import StagedResNet18, predict_logits
 from btsee_lib.checkpoints import Checkpoint
-from btsee_lib.compute import ALONE, fits, new_fabric
+from btsee_lib.compute import ALONE, fits, new_fabric, training_format
 from btsee_lib.config import Backbone as BackboneParameters
 from btsee_lib.config import ParameterError
 from btsee_lib.splits import Splits
@@ -90,7 +90,8 @@ class Training:
             batch_sizes(len(splits.train), parameters.batch_size, fabric.world_size)
         )
         self.schedule = new_schedule(self.optimizer, parameters, steps)
-        backbone.to(memory_format=torch.channels_last)
+        self.format = training_format(backbone.width)
+        backbone.to(memory_format=self.format)
         self.network, self.stepper = fabric.setup(backbone, self.optimizer)
         images = splits.train.images
         self.images = images.to(fabric.device) if fits(images.nbytes, fabric.device) else images
@@ -112,7 +113,7 @@ class Training:
         images, labels = self._load(batch[share.positions], draws.of(share.positions))
         if size is not None:
             images = functional.interpolate(images, size=(size, size), mode="bilinear", antialias=True)
-        logits = self.network(images.contiguous(memory_format=torch.channels_last))
+        logits = self.network(images.contiguous(memory_format=self.format))
         loss = functional.cross_entropy(logits, labels, label_smoothing=self.parameters.label_smoothing)
         self.stepper.zero_grad()
         self.fabric.backward(loss * share.weight)

@@ -9,19 +9,23 @@ import sys
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from small_cinic10 import write_archive
 
+from btsee_lib import plots_industrial
 from btsee_lib.config import repository_root
 from btsee_lib.figures import FIGURES
 from btsee_lib.measurements import TABLES
+from btsee_lib.profiles import overrides
 
 pytestmark = pytest.mark.pipeline
 ROOT = repository_root(Path(__file__).parent)
 TOY = {
     "data": {"limit": 1000},
-    "backbone": {"width": 8, "epochs": 4, "reduced_epochs": 1, "batch_size": 64, "learning_rate": 0.1},
+    "backbone": {"width": 12, "epochs": 4, "reduced_epochs": 1, "batch_size": 64, "learning_rate": 0.1},
     "branches": {"channels": 8, "epochs": 3, "batch_size": 128},
     "boosting": {"seeds": [0, 1], "margins": [[-0.04, 0.0]] * 3, "min_support": 5, "min_survivors": 50},
     "evaluation": {"resamples": 50},
@@ -29,11 +33,20 @@ TOY = {
         "full_width": 16,
         "latency_images": 20,
         "batch_sizes": [1, 4],
-        "rounds": 2,
+        "rounds": 1,
         "compile": False,
     },
+    "scale": {"images": [400, 800], "widths": [32, 64]},
 }
-TIMES = {*TABLES, "time_against_macs", "break_even", "latency_budget"}
+TIMES = {
+    *TABLES,
+    "time_against_macs",
+    "break_even",
+    "static_networks",
+    "latency_budget",
+    "scaling",
+    "paper_scale_hours",
+}
 NOTEBOOKS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
 
 
@@ -76,7 +89,11 @@ def copy_of_the_repository(target):
         check=True,
     )
     for name in filter(None, listed.stdout.split("\0")):
-        if (ROOT / name).is_file() and not name.startswith(("reports/", "tests/")) and name != "dvc.lock":
+        if (
+            (ROOT / name).is_file()
+            and not name.startswith(("reports/", "tests/", "industrial/"))
+            and name != "dvc.lock"
+        ):
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, target / name)
     (target / "data").symlink_to(ROOT / "data")
@@ -110,14 +127,45 @@ def published(folder):
 
 
 @pytest.fixture(scope="module")
-def clones(tmp_path_factory):
-    """Two clones, each run through the whole pipeline, at the same time and apart from one another."""
-    folders = [tmp_path_factory.mktemp("clone"), tmp_path_factory.mktemp("other")]
+def finished(tmp_path_factory):
+    """Three clones, each run through the whole pipeline at the same time and apart from one another."""
+    folders = [tmp_path_factory.mktemp(name) for name in ("clone", "other", "paper")]
     for folder in folders:
         copy_of_the_repository(folder)
+    for folder in folders[:2]:
         change_params(folder, TOY)
-    all_succeed([start_in(folder, "dvc", "repro") for folder in folders])
+    archive = write_archive(tmp_path_factory.mktemp("archive") / "small.tar.gz", images_a_class=100)
+    all_succeed(
+        [
+            *(start_in(folder, "dvc", "repro") for folder in folders[:2]),
+            start_in(
+                folders[2], "dvc", "exp", "run", "--name", "cinic10", *at_papers_scale(folders[2], archive)
+            ),
+        ]
+    )
     return folders
+
+
+def at_papers_scale(folder, archive):
+    """What ``make repro-cinic10`` sets (bf16, float16, crops), at toy size, on an archive of one's own."""
+    (folder / "data").unlink()
+    commit = ["git", "-c", "user.name=t", "-c", "user.email=t", "commit", "--quiet", "--message=all"]
+    for command in (["git", "add", "--all"], commit):
+        subprocess.run(command, cwd=folder, check=True)
+    toy = TOY | {"data": {"path": str(archive)}, "deployment": TOY["deployment"] | {"static_width": 8}}
+    wanted = pipeline_in(folder, "overrides", "cinic10").stdout.split()
+    return wanted + [word for each in overrides(toy) for word in ("-S", each)]
+
+
+@pytest.fixture(scope="module")
+def clones(finished):
+    """The two that are equal."""
+    return finished[:2]
+
+
+@pytest.fixture(scope="module")
+def paper_clone(finished):
+    return finished[2]
 
 
 def all_succeed(processes):
@@ -142,7 +190,9 @@ def test_every_notebook_is_published_executed_top_to_bottom(clone):
 def test_every_table_with_a_figure_has_been_drawn(clone):
     tables = {path.stem for path in (clone / "reports" / "tables").glob("*.csv")}
     figures = {path.stem for path in (clone / "reports" / "figures").glob("*.png")}
-    assert figures == set(FIGURES)
+    assert figures == {
+        name for name, function in FIGURES.items() if function.__module__ != plots_industrial.__name__
+    }
     assert figures <= tables
 
 
@@ -222,6 +272,19 @@ def test_an_evaluation_parameter_reruns_one_stage_and_figure_code_retrains_nothi
     assert stages_run(drawn) == ["backbone", "boosted_branches"]
     assert len(before) == 7
     assert artefact_times(clones[1]) == before
+
+
+def test_the_papers_scale_runs_at_toy_size_out_of_an_archive(paper_clone):
+    parameters = yaml.safe_load((paper_clone / "params.yaml").read_text())
+    assert parameters["data"]["name"] == "cinic-10"
+    assert parameters["compute"]["precision"] == "bf16-mixed"
+    strips = np.load(paper_clone / "artifacts" / "features" / "train_branch1.npy", mmap_mode="r")
+    assert (strips.dtype, strips.shape) == (np.float16, (1000, 12, 64))
+    tables = paper_clone / "reports" / "tables"
+    assert (pd.read_csv(tables / "oracle.csv")["unexplained"] == 0).all()
+    assert len(pd.read_csv(tables / "configurations.csv")) == 2 * 4 * 8
+    made = {path.stem for path in (paper_clone / "reports" / "notebooks").glob("*.ipynb")}
+    assert made == set(NOTEBOOKS)
 
 
 def test_artefact_of_other_parameters_is_named_with_its_remedy(clone):

@@ -8,12 +8,17 @@ import pandas as pd
 import pytest
 import yaml
 
+from btsee_lib import plots_industrial
 from btsee_lib.config import SECTIONS, check_params, repository_root
 from btsee_lib.figures import FIGURES
 
 ROOT = repository_root(Path(__file__).parent)
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+PIPELINES = (ROOT, ROOT / "industrial")  # each with its own dvc.yaml, params.yaml, notebooks and reports
+NOTEBOOKS = [path for root in PIPELINES for path in sorted((root / "notebooks").glob("*.ipynb"))]
+
+
+def stages_of(root):
+    return yaml.safe_load((root / "dvc.yaml").read_text())["stages"]
 
 
 def code_of(notebook):
@@ -49,8 +54,9 @@ def imported(code):
     return found
 
 
-def test_params_yaml_is_valid():
-    check_params(ROOT / "params.yaml")
+@pytest.mark.parametrize("root", PIPELINES, ids=lambda root: root.name)
+def test_params_yaml_is_valid(root):
+    check_params(root / "params.yaml")
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -64,17 +70,18 @@ def test_source_notebook_is_stripped_and_has_a_parameters_cell(path):
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_published_notebook_is_of_the_source(path):
     source = nbformat.read(path, as_version=4)
-    executed = nbformat.read(ROOT / "reports" / "notebooks" / path.name, as_version=4)
+    executed = nbformat.read(path.parents[1] / "reports" / "notebooks" / path.name, as_version=4)
     assert [cell.source for cell in executed.cells] == [cell.source for cell in source.cells]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_stage_names_every_section_and_module_that_its_notebook_uses(path):
-    stage = next(each for each in STAGES.values() if f"notebooks/{path.name}" in each["deps"])
+    stages = stages_of(path.parents[1]).values()
+    stage = next(each for each in stages if f"notebooks/{path.name}" in each["deps"])
     code = code_of(nbformat.read(path, as_version=4))
     sections = set(re.findall(r'params\("(\w+)"\)', code))
     assert sections <= set(stage["params"]) <= set(SECTIONS)
-    listed = {Path(dep).stem for dep in stage["deps"] if dep.startswith("btsee_lib/")}
+    listed = {Path(dep).stem for dep in stage["deps"] if Path(dep).parent.name == "btsee_lib"}
     assert listed == modules_used(code)
 
 
@@ -91,34 +98,39 @@ def test_notebook_tells_where_it_stands_and_describes_its_figures(path):
     assert "<details>" in prose
 
 
-def test_every_published_file_is_an_out_of_one_stage():
-    outs = [out for stage in STAGES.values() for out in outs_of(stage) if out.startswith("reports/")]
+@pytest.mark.parametrize("root", PIPELINES, ids=lambda root: root.name)
+def test_every_published_file_is_an_out_of_one_stage(root):
+    outs = [out for stage in stages_of(root).values() for out in outs_of(stage) if out.startswith("reports/")]
     assert len(outs) == len(set(outs))
     on_disk = {
-        str(path.relative_to(ROOT))
-        for path in (ROOT / "reports").rglob("*")
+        str(path.relative_to(root))
+        for path in (root / "reports").rglob("*")
         if path.is_file() and not path.name.startswith(".") and path.suffix != ".md"
     }
-    folders = tuple(f"{out}/" for out in outs if (ROOT / out).is_dir())
-    assert {out for out in outs if (ROOT / out).is_file()} == {
+    folders = tuple(f"{out}/" for out in outs if (root / out).is_dir())
+    assert {out for out in outs if (root / out).is_file()} == {
         name for name in on_disk if not name.startswith(folders)
     }
-    assert all((ROOT / out).exists() for out in outs)
+    assert all((root / out).exists() for out in outs)
 
 
 def test_every_figure_has_its_table_among_the_outs():
-    outs = {out for stage in STAGES.values() for out in outs_of(stage)}
-    for name in FIGURES:
-        assert {f"reports/tables/{name}.csv", f"reports/figures/{name}.png"} <= outs, name
+    outs = {root: {out for stage in stages_of(root).values() for out in outs_of(stage)} for root in PIPELINES}
+    for name, draw in FIGURES.items():
+        root = PIPELINES[draw.__module__ == plots_industrial.__name__]
+        assert {f"reports/tables/{name}.csv", f"reports/figures/{name}.png"} <= outs[root], name
 
 
 def test_modules_import_in_one_direction():
     order = (
-        "torchvision_schemas config fashion_mnist data backbone features branches calibration cost cascade "
-        "cascade_file onnx_export onnx_runner timing engines model_card boosting survivors studies "
-        "uncertainty decisions evaluation comparison promises exit_rules claims deployment artefacts stored "
-        "measurements plots plots_data plots_backbone plots_branches plots_margins plots_evaluation "
-        "plots_deployment figures pictures reports pipeline"
+        "torchvision_schemas config profiles splits disk duplicates download image_files arrivals arrangement "
+        "image_store fashion_mnist cinic10 cifar image_folder elpv data compute augmentation checkpoints "
+        "backbone training features branches calibration cost cascade precision cascade_file onnx_export "
+        "onnx_runner timing engines model_card boosting survivors studies uncertainty decisions evaluation "
+        "comparison promises exit_rules claims deployment time_costs machine timed_models measurements "
+        "artefacts backbone_artefact stored stored_deployment memory scaling paper_scale leakage folds "
+        "inspection plots plots_data plots_backbone plots_branches plots_margins plots_evaluation "
+        "plots_deployment plots_industrial plots_scaling figures pictures reports full_width pipeline"
     ).split()
     modules = {path.stem for path in (ROOT / "btsee_lib").glob("[a-z]*.py")}
     assert modules == set(order)
@@ -128,11 +140,8 @@ def test_modules_import_in_one_direction():
 
 
 def test_no_file_holds_a_path_of_one_machine():
-    texts = [
-        path
-        for pattern in ("btsee_lib/*.py", "notebooks/*.ipynb", "reports/**/*.ipynb")
-        for path in ROOT.glob(pattern)
-    ]
+    patterns = ("btsee_lib/*.py", "notebooks/*.ipynb", "reports/**/*.ipynb")
+    texts = [path for root in PIPELINES for pattern in patterns for path in root.glob(pattern)]
     pattern = re.compile(r"/(root|home|tmp|work)/\w+")
     assert [path.name for path in texts if pattern.search(path.read_text())] == []
 
@@ -144,6 +153,14 @@ def test_readme_tells_the_recorded_verdicts():
     assert len(rows) == len(verdicts)
     for row, verdict in zip(rows, verdicts, strict=True):
         assert f"**{verdict}**" in row
+
+
+def test_readme_tells_the_predicted_hours_and_disk():
+    readme, tables = (ROOT / "README.md").read_text(), ROOT / "reports" / "tables"
+    for row in pd.read_csv(tables / "paper_scale_hours.csv").itertuples():
+        assert f"| {row.step} | {row.work} | {row.hours:.1f} |" in readme
+    disk = pd.read_csv(tables / "paper_scale_disk.csv").set_index("what")["gigabytes"]
+    assert f"Disk: {disk.sum():.1f} GB, {disk['features']:.1f} of them features" in readme
 
 
 def test_readme_names_only_files_that_exist():

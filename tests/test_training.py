@@ -1,6 +1,8 @@
 import dataclasses
 import itertools
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -85,6 +87,19 @@ def test_progress_wraps_the_epochs(few, backbone_parameters):
 def test_the_loss_on_few_images_starts_near_that_of_guessing(few, backbone_parameters):
     history, _ = trained(few, backbone_parameters, epochs=1, reduced_epochs=0, learning_rate=1e-4)
     assert history["train_loss"].iloc[0] == pytest.approx(math.log(10), rel=0.5)
+
+
+def test_a_narrow_network_survives_threads_with_unequal_parts_of_a_batch():
+    """With channels last the process ends at a violation of memory, in a process of its own here."""
+    code = (
+        "import torch; from btsee_lib.backbone import StagedResNet18\n"
+        "from btsee_lib.compute import training_format\n"
+        "torch.set_num_threads(2)\n"
+        "network = StagedResNet18(10, 1, 8).to(memory_format=training_format(8))\n"
+        "images = torch.randn(101, 1, 28, 28).contiguous(memory_format=training_format(8))\n"
+        "for _ in range(3): network(images).sum().backward()\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
 
 
 def test_a_last_image_alone_does_not_stop_a_network_that_ends_in_one_pixel(few, backbone_parameters):
