@@ -13,7 +13,7 @@ from btsee_lib.evaluation import BTS_EE, calibrated
 
 @pytest.fixture(scope="module")
 def margins(limits):
-    return (limits.margins[0][-1], limits.margins[1][1], limits.margins[2][0])
+    return (limits.margins[0][1], limits.margins[1][-1], limits.margins[2][-2])
 
 
 @pytest.fixture(scope="module")
