@@ -83,7 +83,7 @@ def _bars(axes: Axes, rows: pd.DataFrame, measure: str, colour: str, place: pd.S
 
 @drawn_from_table
 def backbone_folds(table: pd.DataFrame) -> Figure:
-    """Missed defects and false alarms of the backbone, by fold and over all (``inspection.summarise``)."""
+    """Missed defects and false alarms of the backbone, by fold and in all (``module_intervals.summarise``)."""
     figure, panels = plt.subplots(1, 2, figsize=(9, 3.2), sharey=True, layout="constrained")
     place = pd.Series(range(len(table)), index=table.index)
     titles = (("missed", "Missed defects", ORANGE), ("alarms", "False alarms", BLUE))
@@ -99,7 +99,7 @@ def backbone_folds(table: pd.DataFrame) -> Figure:
 
 @drawn_from_table
 def inspection_sweep(table: pd.DataFrame) -> Figure:
-    """Missed defects and false alarms against saving, one margin turned (``inspection.summarise``)."""
+    """Missed defects and false alarms against saving, one margin turned (``module_intervals.summarise``)."""
     figure, panels = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
     labels = (
         ("missed", "missed defects (% of the defective)"),
@@ -131,7 +131,7 @@ def inspection_sweep(table: pd.DataFrame) -> Figure:
 
 @drawn_from_table
 def inspection_schemes(table: pd.DataFrame) -> Figure:
-    """Missed defects, false alarms, cost and saving of each scheme (``inspection.summarise``)."""
+    """Missed defects, false alarms, cost and saving of each scheme (``module_intervals.summarise``)."""
     figure, panels = plt.subplots(1, 4, figsize=(11.5, 3.4), sharey=True, layout="constrained")
     place = pd.Series(range(len(table)), index=table.index)
     colours = [

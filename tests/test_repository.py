@@ -129,8 +129,9 @@ def test_modules_import_in_one_direction():
         "onnx_runner timing engines model_card boosting survivors studies uncertainty decisions evaluation "
         "comparison promises exit_rules claims deployment time_costs machine timed_models measurements "
         "artefacts backbone_artefact stored stored_deployment memory scaling paper_scale leakage folds "
-        "inspection plots plots_data plots_backbone plots_branches plots_margins plots_evaluation "
-        "plots_deployment plots_industrial plots_scaling figures pictures reports full_width pipeline"
+        "module_intervals inspection plots plots_data plots_backbone plots_branches plots_margins "
+        "plots_evaluation plots_deployment plots_industrial plots_scaling figures pictures reports "
+        "full_width pipeline"
     ).split()
     modules = {path.stem for path in (ROOT / "btsee_lib").glob("[a-z]*.py")}
     assert modules == set(order)
