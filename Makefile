@@ -31,10 +31,10 @@ repro: data  ## make every figure, table and executed notebook (dvc repro)
 	dvc repro
 	@python -m btsee_lib.pipeline times
 
-# An experiment over params.yaml: its results are in the workspace, its name in "dvc exp show". "set -f", since
-# the lists among the parameters look like patterns of file names.
+# An experiment over params.yaml: its results are in the workspace, the name that DVC gives it in "dvc exp show".
+# "set -f", since the lists among the parameters look like patterns of file names.
 repro-cinic10: setup  ## the paper's scale: CINIC-10, full width, 5 seeds, on a GPU (profiles/cinic10.yaml)
-	@set -f; dvc exp run --name cinic10 $$(python -m btsee_lib.pipeline overrides cinic10)
+	@set -f; dvc exp run $$(python -m btsee_lib.pipeline overrides cinic10)
 
 full-width: setup  ## full width on Fashion-MNIST, 5 seeds, on a GPU, into reports/full_width
 	dvc repro --single-item --force full_width

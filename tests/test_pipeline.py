@@ -138,9 +138,7 @@ def finished(tmp_path_factory):
     all_succeed(
         [
             *(start_in(folder, "dvc", "repro") for folder in folders[:2]),
-            start_in(
-                folders[2], "dvc", "exp", "run", "--name", "cinic10", *at_papers_scale(folders[2], archive)
-            ),
+            start_in(folders[2], "dvc", "exp", "run", *at_papers_scale(folders[2], archive)),
         ]
     )
     return folders
