@@ -61,7 +61,7 @@ unit: data  ## unit tests (about two minutes)
 	pytest -n 2 --dist loadfile
 
 pipeline: data  ## the whole pipeline at toy size in three temporary clones
-	@echo "== the pipeline at toy size: about 6 minutes until it says a word"
+	@echo "== the pipeline at toy size: about 8 minutes until it says a word"
 	pytest -m pipeline
 
 notebooks: data  ## run the executed notebooks again and compare their outputs
