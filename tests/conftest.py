@@ -28,12 +28,6 @@ settings.register_profile("repeatable", deadline=None, derandomize=True, databas
 settings.load_profile("repeatable")
 
 
-def anonymous_megabytes():
-    """Memory of this process that no file stands behind."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.split("RssAnon:")[1].split()[0]) / 1000
-
-
 @pytest.fixture(scope="session", autouse=True)
 def one_deterministic_thread():
     config.set_up_torch(0, max_threads=1)  # small batches gain nothing from a second one

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 import torch
-from conftest import anonymous_megabytes
 from hypothesis import given
 from hypothesis import strategies as st
 
 from btsee_lib.branches import Conv1dBranch, branch_logits, sample_batches, train_branch
+from btsee_lib.memory import anonymous_memory
 
 
 def state_of(module):
@@ -144,7 +144,7 @@ def test_memory_of_training_does_not_grow_with_the_number_of_images(tmp_path, br
     strips = torch.from_numpy(np.load(tmp_path / "strips.npy", mmap_mode="c"))
     branch = Conv1dBranch(8, 10, channels=4, kernel_size=3)
     used = []
-    branch.register_forward_pre_hook(lambda *_: used.append(anonymous_megabytes()))
+    branch.register_forward_pre_hook(lambda *_: used.append(anonymous_memory()))
     parameters = branch_parameters.model_copy(update={"epochs": 1, "batch_size": 2000})
     train_branch(branch, strips, torch.zeros(100_000, dtype=torch.int64), parameters, seed=0)
     assert len(used) == 50

@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from conftest import FEATURES, FEATURES_BATCH, anonymous_megabytes
+from conftest import FEATURES, FEATURES_BATCH
 
 from btsee_lib import features as features_module
 from btsee_lib.features import (
@@ -16,6 +16,7 @@ from btsee_lib.features import (
     strip_pool,
     walk_stages,
 )
+from btsee_lib.memory import anonymous_memory
 from btsee_lib.splits import DataError, ImageSet
 
 
@@ -140,7 +141,7 @@ def test_memory_does_not_grow_with_the_number_of_images(backbone, splits, tmp_pa
     many = ImageSet(one.images.expand(8000, -1, -1, -1), one.labels.expand(8000))
     few = dataclasses.replace(splits, train=many, valid=one, test=one)
     used = []
-    hook = backbone.stages[0].register_forward_hook(lambda *_: used.append(anonymous_megabytes()))
+    hook = backbone.stages[0].register_forward_hook(lambda *_: used.append(anonymous_memory()))
     store_features(backbone, few, tmp_path, FEATURES)
     hook.remove()
     written = sum(path.stat().st_size for path in tmp_path.iterdir()) / 1e6
