@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock
 
 from btsee_lib.compute import borrowed
-from btsee_lib.splits import Splits
+from btsee_lib.data.splits import Splits
 
 STAGE_OF = {"conv1": 0, "bn1": 0, "layer1": 0, "layer2": 1, "layer3": 2, "layer4": 3, "fc": 3}
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from btsee_lib.splits import DataError
+from btsee_lib.data.splits import DataError
 
 ABANDONED = 24 * 3600  # seconds after which another machine's half-written folder is nobody's
 

@@ -18,7 +18,7 @@ from btsee_lib.backbone import StagedResNet18
 from btsee_lib.compute import ALONE, borrowed, fits, new_fabric
 from btsee_lib.config import Features as FeatureParameters
 from btsee_lib.disk import check_space
-from btsee_lib.splits import Splits
+from btsee_lib.data.splits import Splits
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

@@ -19,7 +19,7 @@ import torch
 import yaml
 
 from btsee_lib.config import repository_root
-from btsee_lib.profiles import read_profile
+from btsee_lib.pipeline.profiles import read_profile
 
 PROFILE = "full_width"
 NOTEBOOKS = ("01_data", "02_backbone", "03_boosted_branches", "04_class_precision_margin", "05_evaluation")

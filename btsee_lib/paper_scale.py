@@ -15,7 +15,7 @@ from btsee_lib.backbone import StagedResNet18
 from btsee_lib.config import Backbone, Boosting, Branches
 from btsee_lib.cost import count_macs
 from btsee_lib.features import strip_pool
-from btsee_lib.scaling import TRAIN_SHARE
+from btsee_lib.studies.scaling import TRAIN_SHARE
 
 
 class Plan(NamedTuple):

@@ -20,7 +20,7 @@ from btsee_lib.checkpoints import Checkpoint
 from btsee_lib.compute import ALONE, fits, new_fabric, training_format
 from btsee_lib.config import Backbone as BackboneParameters
 from btsee_lib.config import ParameterError
-from btsee_lib.splits import Splits
+from btsee_lib.data.splits import Splits
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

@@ -8,15 +8,16 @@ import torch
 from hypothesis import settings
 from torch.nn.functional import one_hot
 
-from btsee_lib import boosting, config, stored
+from btsee_lib import boosting, config
+from btsee_lib.store import results as stored
 from btsee_lib.backbone import StagedResNet18
 from btsee_lib.calibration import calibrate, class_precision, confidence_and_class, precision_bars
 from btsee_lib.cascade import Cascade
-from btsee_lib.cascade_file import Description
+from btsee_lib.deployment.cascade_file import Description
 from btsee_lib.data import load_splits
 from btsee_lib.features import SplitFeatures, load_features, store_features
-from btsee_lib.onnx_export import export
-from btsee_lib.stored import SeedBranches
+from btsee_lib.deployment.onnx_export import export
+from btsee_lib.store.results import SeedBranches
 from btsee_lib.training import train_backbone
 
 IMAGES_A_SPLIT = 1000

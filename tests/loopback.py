@@ -4,7 +4,7 @@ import contextlib
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from btsee_lib import download
+from btsee_lib.data import download
 
 
 class Server:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from btsee_lib import fashion_mnist
+from btsee_lib.data import fashion_mnist
 from btsee_lib.config import repository_root
 
 CLASSES = "airplane automobile bird cat deer dog frog horse ship truck".split()

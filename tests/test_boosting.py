@@ -3,7 +3,8 @@ import dataclasses
 import pytest
 import torch
 
-from btsee_lib import boosting, fashion_mnist
+from btsee_lib import boosting
+from btsee_lib.data import fashion_mnist
 from btsee_lib.backbone import StagedResNet18
 from btsee_lib.branches import branch_logits
 from btsee_lib.calibration import (

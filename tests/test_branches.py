@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from btsee_lib.branches import Conv1dBranch, branch_logits, sample_batches, train_branch
-from btsee_lib.memory import anonymous_memory
+from btsee_lib.studies.memory import anonymous_memory
 
 
 def state_of(module):

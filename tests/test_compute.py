@@ -12,7 +12,8 @@ import yaml
 from test_stored import SMALL
 from torch import nn
 
-from btsee_lib import compute, stored
+from btsee_lib import compute
+from btsee_lib.store import results as stored
 from btsee_lib.compute import borrowed, fits, launch, new_fabric
 from btsee_lib.config import Compute, ParameterError
 

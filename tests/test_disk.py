@@ -10,7 +10,7 @@ import pytest
 
 from btsee_lib import disk
 from btsee_lib.disk import check_space, replace_folder
-from btsee_lib.splits import DataError
+from btsee_lib.data.splits import DataError
 
 
 @pytest.fixture

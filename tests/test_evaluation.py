@@ -15,7 +15,7 @@ from btsee_lib.calibration import confidence_and_class
 from btsee_lib.cost import CostModel
 from btsee_lib.evaluation import BASELINE, BTS_EE, CELLS, of_cell
 from btsee_lib.features import SplitFeatures
-from btsee_lib.stored import SeedBranches
+from btsee_lib.store.results import SeedBranches
 
 IMAGES = {"train": 10, "valid": 150, "test": 120}
 CLASSES = 3

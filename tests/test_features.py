@@ -16,8 +16,8 @@ from btsee_lib.features import (
     strip_pool,
     walk_stages,
 )
-from btsee_lib.memory import anonymous_memory
-from btsee_lib.splits import DataError, ImageSet
+from btsee_lib.studies.memory import anonymous_memory
+from btsee_lib.data.splits import DataError, ImageSet
 
 
 def test_strips_of_a_tiny_map_by_hand():

@@ -17,9 +17,9 @@ from small_cinic10 import write_archive
 
 from btsee_lib import plots_industrial
 from btsee_lib.config import repository_root
-from btsee_lib.figures import FIGURES
-from btsee_lib.measurements import TABLES
-from btsee_lib.profiles import overrides
+from btsee_lib.plots.figures import FIGURES
+from btsee_lib.deployment.measurements import TABLES
+from btsee_lib.pipeline.profiles import overrides
 
 pytestmark = pytest.mark.pipeline
 ROOT = repository_root(Path(__file__).parent)

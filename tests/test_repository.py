@@ -10,7 +10,7 @@ import yaml
 
 from btsee_lib import plots_industrial
 from btsee_lib.config import SECTIONS, check_params, repository_root
-from btsee_lib.figures import FIGURES
+from btsee_lib.plots.figures import FIGURES
 
 ROOT = repository_root(Path(__file__).parent)
 PIPELINES = (ROOT, ROOT / "industrial")  # each with its own dvc.yaml, params.yaml, notebooks and reports

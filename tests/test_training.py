@@ -11,7 +11,7 @@ from btsee_lib.backbone import StagedResNet18, predict_logits
 from btsee_lib.checkpoints import Checkpoint
 from btsee_lib.compute import new_fabric
 from btsee_lib.config import Compute, ParameterError
-from btsee_lib.splits import ImageSet
+from btsee_lib.data.splits import ImageSet
 from btsee_lib.training import batch_sizes, new_schedule, share_of_batch, train_backbone
 
 

@@ -12,7 +12,7 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 
 from btsee_lib.backbone import StagedResNet18
 from btsee_lib.checkpoints import Checkpoint
-from btsee_lib.stored import make_backbone_and_features
+from btsee_lib.store.results import make_backbone_and_features
 
 seen = {"trained_on": 0}
 killed_after = int(os.environ.get("KILLED_AFTER_EPOCHS", "0"))

@@ -1,0 +1,186 @@
+"""From a recommended configuration to a cascade that is taken away, and what one wants to know of it."""
+
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from btsee_lib.backbone import StagedResNet18
+from btsee_lib.boosting import Features, new_branch
+from btsee_lib.calibration import confidence_and_class
+from btsee_lib.cascade import Cascade, Exits, simulate
+from btsee_lib.config import Boosting as BoostingParameters
+from btsee_lib.config import Branches as BranchParameters
+from btsee_lib.evaluation import BTS_EE, calibrated, of_cell, recommend
+from btsee_lib.features import walk_stages
+from btsee_lib.data.splits import Splits
+from btsee_lib.uncertainty import ratio_interval
+
+NEAR = 1e-5  # of its threshold: there, rounding may decide
+
+
+def recommended_margins(
+    table: pd.DataFrame, drops: Iterable[float], limits: BoostingParameters
+) -> dict[float, tuple[float, ...]]:
+    """Pick the margins of BTS-EE that are recommended for each allowed drop (points), on ``valid``.
+
+    Parameters
+    ----------
+    table : ``evaluation.mean_over_seeds`` of all configurations.
+
+    Returns
+    -------
+    dict
+        The margins by allowed drop. Where none keeps it, which happens on small trials only, the
+        strictest ones.
+    """
+    strictest = tuple(min(each) for each in limits.margins)
+    chosen = of_cell(recommend(table, drops), BTS_EE)
+    rows = {row.max_drop: (row.m1, row.m2, row.m3) for row in chosen.itertuples()}
+    return {drop: rows.get(drop, strictest) for drop in sorted(set(drops))}
+
+
+def name_of(drop: float, margins: dict[float, tuple[float, ...]]) -> str:
+    """Name a recommended configuration by all the allowed drops that it is recommended for."""
+    drops = [f"{other:g}" for other, chosen in margins.items() if chosen == margins[drop]]
+    return f"drop <= {' and '.join(drops)}"
+
+
+def build_cascade(
+    trained: object,
+    margins: tuple[float, ...],
+    backbone: StagedResNet18,
+    features: Features,
+    parameters: BranchParameters,
+    limits: BoostingParameters,
+    image_shape: Sequence[int],
+) -> Cascade:
+    """Put the boosted branches of a configuration on their backbone, calibrated on ``valid``.
+
+    Parameters
+    ----------
+    trained : the branches of one seed, ``stored.SeedBranches``.
+    """
+    said = {name: confidence_and_class(logits) for name, logits in trained.logits.items()}
+    _, thresholds = calibrated(trained, BTS_EE, margins, said, features, limits)
+    branches = []
+    for number, position in enumerate(trained.rows("boosted", margins), start=1):
+        branch = new_branch(number, features, parameters, trained.seed)
+        if trained.states[position]:  # a closed branch was never trained, and is never run
+            branch.load_state_dict(trained.states[position])
+        branches.append(branch.eval())
+    return Cascade(backbone, branches, thresholds, image_shape).requires_grad_(False)
+
+
+def in_batches(
+    predict: Callable[[Tensor], Sequence], images: Tensor, batch_size: int, progress: Callable = iter
+) -> Exits:
+    """Let ``predict`` decide on raw images, uint8 (N, C, H, W), batch after batch, and join the answers."""
+    answers = [predict(part) for part in progress(images.split(batch_size))]
+    return Exits(*(torch.cat([torch.as_tensor(part) for part in each]) for each in zip(*answers, strict=True)))
+
+
+def what_branches_say(trained: object, margins: tuple[float, ...], split: str) -> tuple[Tensor, Tensor]:
+    """Confidence and class (B, N) that the boosted branches of a configuration have for a stored split."""
+    return confidence_and_class(trained.logits[split][trained.rows("boosted", margins)])
+
+
+def said_in_float32(
+    cascade: Cascade, splits: Splits, images: Tensor, batch_size: int = 500
+) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """Confidence and class of every branch, (B, N) each, and of the backbone, (N,), for raw images.
+
+    Computed anew, every stage of every image: for where the stored features have fewer bits.
+    """
+    parts = []
+    with torch.inference_mode():
+        for batch in images.split(batch_size):
+            squeezed, logits = walk_stages(cascade.backbone, splits.normalise(batch))
+            heard = [branch(strips) for branch, strips in zip(cascade.branches, squeezed, strict=True)]
+            parts.append(confidence_and_class(torch.stack([*heard, logits])))
+    confidence, predicted = (torch.cat(each, dim=1) for each in zip(*parts, strict=True))
+    return (confidence[:-1], predicted[:-1]), (confidence[-1], predicted[-1])
+
+
+def agreement(
+    expected: Sequence, found: Sequence, confidence: Tensor, predicted: Tensor, thresholds: Tensor
+) -> dict[str, float]:
+    """Compare the decisions of two ways to run a cascade, image by image.
+
+    Parameters
+    ----------
+    expected, found : label, exit and confidence, (N,) each.
+    confidence, predicted : of the branches, (B, N); thresholds (B, K).
+
+    Returns
+    -------
+    dict
+        Numbers of images: ``images``, ``other_label``, ``other_exit``; of the others ``near_threshold`` (the
+        exits differ, and the branch where they part is within 1e-5 of its threshold) and ``unexplained``;
+        and ``largest_difference`` of the confidence where the exits agree.
+    """
+    labels, exits = (torch.as_tensor(found[i]) != expected[i] for i in (0, 1))
+    needed = torch.stack([thresholds[b][predicted[b]] for b in range(len(thresholds))])
+    # The branch where the ways part is the earlier of the two exits; the last exit decides nothing.
+    parting = torch.minimum(torch.as_tensor(found[1]), expected[1]).clamp(max=len(thresholds) - 1)
+    near = exits & ((confidence - needed).abs().gather(0, parting[None])[0] < NEAR)
+    difference = (torch.as_tensor(found[2]) - expected[2]).abs()[~exits]
+    return {
+        "images": len(labels),
+        "other_label": int(labels.sum()),
+        "other_exit": int(exits.sum()),
+        "near_threshold": int(((labels | exits) & near).sum()),
+        "unexplained": int(((labels | exits) & ~near).sum()),
+        "largest_difference": float(difference.max()) if len(difference) else 0.0,
+    }
+
+
+def against_static(cascades_correct: np.ndarray, static_correct: np.ndarray) -> tuple[float, float, float]:
+    """Points by which cascades are more accurate than a static network, with a 95 % interval, paired.
+
+    Parameters
+    ----------
+    cascades_correct : bool (S, N), for each seed. The interval is of their mean and covers the choice
+        of the test images only, neither another training of the cascades nor of the static network.
+    static_correct : bool (N,).
+    """
+    difference = cascades_correct.mean(0) - static_correct
+    low, high = ratio_interval(difference, np.ones_like(difference))
+    return 100 * difference.mean(), 100 * low, 100 * high
+
+
+def correct_by_seed(
+    cascades: Iterable, margins: tuple[float, ...], features: Features, limits: BoostingParameters
+) -> np.ndarray:
+    """Which test images a configuration of BTS-EE gets right, for the branches of each seed: bool (S, N)."""
+    test, rows = features["test"], []
+    for trained in cascades:
+        said = {name: confidence_and_class(logits) for name, logits in trained.logits.items()}
+        chosen, thresholds = calibrated(trained, BTS_EE, margins, said, features, limits)
+        rows.append((simulate(*chosen["test"], test.predicted, thresholds).label == test.labels).numpy())
+    return np.stack(rows)
+
+
+def executed_nodes(profile: Sequence[dict], segments: Sequence[str]) -> dict[str, int]:
+    """Count the operators that ran in each segment, from a profile of ONNX Runtime.
+
+    Parameters
+    ----------
+    profile : its events.
+    segments : names such as ``stage_1``, the beginnings of the operators' names.
+    """
+    ran = {event["name"] for event in profile if event.get("cat") == "Node"}
+    return {segment: sum(name.startswith(f"{segment}/") for name in ran) for segment in segments}
+
+
+def easiest_to_hardest(exits: Tensor, confidence: Tensor, number: int) -> list[Tensor]:
+    """Positions of ``number`` images for each exit, evenly spread from the surest to the least sure."""
+    chosen = []
+    for exit_number in range(int(exits.max()) + 1):
+        here = (exits == exit_number).nonzero().flatten()
+        ordered = here[confidence[here].argsort(descending=True)]
+        places = torch.linspace(0, max(len(ordered) - 1, 0), min(number, len(ordered))).round().long()
+        chosen.append(ordered[places])
+    return chosen

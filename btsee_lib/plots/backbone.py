@@ -1,0 +1,77 @@
+"""The figures of notebook 02: the backbone."""
+
+import pandas as pd
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+from btsee_lib.plots.style import GREEN, GREY, confusion_grid, drawn_from_table
+
+
+@drawn_from_table
+def stage_costs(table: pd.DataFrame) -> Figure:
+    """MACs, their running total and the parameters of the four stages (``stage, macs, parameters``)."""
+    figure, (left, centre, right) = plt.subplots(1, 3, figsize=(10, 3.2), layout="constrained", sharey=True)
+    stages = table["stage"].astype(str)
+    macs = 100 * table["macs"] / table["macs"].sum()
+    weights = 100 * table["parameters"] / table["parameters"].sum()
+    panels = (
+        (left, macs, "MACs (% of all)", "Stages cost about the same ..."),
+        (centre, macs.cumsum(), "MACs up to here (% of all)", "... so leaving early saves much"),
+        (right, weights, "parameters (% of all)", "Most parameters come last"),
+    )
+    for axes, values, label, title in panels:
+        bars = axes.barh(stages, values, color=GREEN, height=0.65)
+        axes.bar_label(bars, fmt="%.0f", padding=3, fontsize=9)
+        axes.set(xlabel=label, title=title, xlim=(0, 1.16 * values.max()))
+        axes.grid(axis="y", visible=False)
+    left.set(ylabel="stage")
+    left.invert_yaxis()
+    return figure
+
+
+@drawn_from_table
+def learning_curve(table: pd.DataFrame) -> Figure:
+    """Losses and watched validation accuracy by epoch (``train_backbone``, with ``image_size``)."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
+    left.plot(table["epoch"], table["train_loss"], "o--", color=GREY, label="training")
+    left.plot(table["epoch"], table["valid_loss"], "o-", color=GREEN, label="validation")
+    left.set(xlabel="epoch", ylabel="cross-entropy", title="Loss")
+    right.plot(table["epoch"], 100 * table["valid_accuracy"], "o-", color=GREEN)
+    right.set(xlabel="epoch", ylabel="accuracy (%)", title="Accuracy on full-size validation images")
+    small = table[table["image_size"] < table["image_size"].max()]
+    for axes in (left, right):
+        axes.set_xticks(table["epoch"])
+        if len(small):
+            axes.axvspan(0.5, small["epoch"].max() + 0.5, color=GREY, alpha=0.15, lw=0)
+            axes.set_xlim(0.5, table["epoch"].max() + 0.5)
+    if len(small):
+        size = int(small["image_size"].max())
+        label = f"trained on {size} x {size} pixels"
+        right.annotate(label, (0.03, 0.95), xycoords="axes fraction", va="top", fontsize=9)
+    left.legend()
+    return figure
+
+
+@drawn_from_table
+def confusion(table: pd.DataFrame) -> Figure:
+    """Which class the backbone gives to the images of each class (``label, predicted, share``)."""
+    return confusion_grid(table, GREEN, "Where the backbone sends the images of each class (%)")
+
+
+@drawn_from_table
+def class_precision(table: pd.DataFrame) -> Figure:
+    """How often the backbone is right when it says a class (``name, precision, low, high``)."""
+    rows = table.sort_values("precision").reset_index(drop=True)
+    figure, axes = plt.subplots(figsize=(7, 3.8), layout="constrained")
+    precision = 100 * rows["precision"]
+    reach = [precision - 100 * rows["low"], 100 * rows["high"] - precision]
+    axes.errorbar(precision, rows.index, xerr=reach, fmt="o", color=GREEN, ms=7, capsize=3)
+    axes.set(
+        xlabel="precision (%), with its interval",
+        title="How often the backbone is right when it says ...",
+        yticks=rows.index,
+        yticklabels=rows["name"],
+        ylim=(-0.6, len(rows) - 0.4),
+    )
+    axes.grid(axis="y", visible=False)
+    return figure

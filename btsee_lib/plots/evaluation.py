@@ -1,0 +1,143 @@
+"""The figures of notebook 05: evaluation."""
+
+import pandas as pd
+import seaborn as sns
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from btsee_lib.plots.style import BLUE, GREEN, GREY, INK, PURPLE, drawn_from_table
+
+NAMES = {
+    ("independent", "full"): ("baseline: independent, calibrated on all", GREY),
+    ("independent", "survivors"): ("calibration alone: independent, on survivors", GREEN),
+    ("boosted", "full"): ("training alone: boosted, calibrated on all", PURPLE),
+    ("boosted", "survivors"): ("BTS-EE: boosted, on survivors", BLUE),
+}
+
+
+@drawn_from_table
+def fronts(table: pd.DataFrame) -> Figure:
+    """The 64 configurations of baseline and BTS-EE, with their fronts (``evaluation.fronts``)."""
+    figure, axes = plt.subplots(figsize=(8, 4.6), layout="constrained")
+    for cell in (("independent", "full"), ("boosted", "survivors")):
+        rows = table[(table["training"] == cell[0]) & (table["calibration"] == cell[1])]
+        front = rows[rows["on_front"].astype(bool)].sort_values("reduction")
+        name, colour = NAMES[cell]
+        axes.scatter(100 * rows["reduction"], rows["drop"], s=18, color=colour, alpha=0.45, lw=0)
+        axes.fill_between(
+            100 * front["reduction"], front["drop_low"], front["drop_high"], color=colour, alpha=0.12, lw=0
+        )
+        axes.plot(100 * front["reduction"], front["drop"], "o-", ms=4, color=colour, label=name)
+        if cell == ("boosted", "survivors"):
+            _point_out(axes, rows, colour)
+    axes.axhline(0, color=GREY, lw=1)
+    axes.set(
+        xlabel="computation saved (% of the backbone's MACs)",
+        ylabel="accuracy drop on test (points)",
+        title="Computation saved against accuracy lost: each dot one of 64 configurations, mean of the seeds",
+    )
+    axes.legend(loc="upper left")
+    return figure
+
+
+def _point_out(axes: Axes, rows: pd.DataFrame, colour: str) -> None:
+    """Mark the configuration that is recommended for the smallest allowed drop, by what it does on test."""
+    if rows["recommended"].isna().all():
+        return
+    best = rows.loc[rows["recommended"].idxmin()]
+    place = (100 * best["reduction"], best["drop"])
+    axes.scatter(*place, marker="*", s=220, color=colour, edgecolor="white", zorder=5)
+    axes.annotate(
+        f"{place[0]:.0f} % saved for {place[1]:.1f} points",
+        place,
+        (0.97, 0.08),
+        textcoords="axes fraction",
+        ha="right",
+        color=colour,
+        weight="bold",
+        arrowprops={"arrowstyle": "-", "color": colour},
+    )
+
+
+def _span(row: pd.Series) -> str:
+    return f"{row['gain']:+.2f} ({row['low']:+.2f} to {row['high']:+.2f})"
+
+
+@drawn_from_table
+def equal_compute(table: pd.DataFrame) -> Figure:
+    """Gain over the baseline's front at equal reduction (``comparison.gains_at_equal_compute``)."""
+    cells = list(NAMES)[1:]
+    figure, panels = plt.subplots(1, 3, figsize=(11, 3.6), sharex=True, sharey=True, layout="constrained")
+    for axes, cell in zip(panels, cells, strict=True):
+        rows = table[(table["training"] == cell[0]) & (table["calibration"] == cell[1])]
+        whole = rows[rows["reduction"].isna()].iloc[0]
+        rows = rows.dropna(subset="reduction")
+        name, colour = NAMES[cell]
+        axes.fill_between(100 * rows["reduction"], rows["low"], rows["high"], color=colour, alpha=0.2, lw=0)
+        axes.plot(100 * rows["reduction"], rows["gain"], color=colour, lw=2)
+        axes.axhline(0, color=INK, lw=1)
+        axes.set(
+            xlabel="computation saved (%)",
+            title=f"{name.split(':')[0]}\nmean {_span(whole)}",
+        )
+    panels[0].set_ylabel("accuracy gained over\nthe baseline (points)")
+    return figure
+
+
+@drawn_from_table
+def wins(table: pd.DataFrame) -> Figure:
+    """BTS-EE against the baseline at each configuration, as heat maps (``comparison.paired_wins``)."""
+    values = sorted(table["m1"].unique())
+    figure, panels = plt.subplots(
+        1, len(values), figsize=(2.9 * len(values), 3.5), sharey=True, layout="constrained", squeeze=False
+    )
+    bound = max(0.1, table["gain"].abs().max())
+    for axes, m1 in zip(panels[0], values, strict=True):
+        grid = table[table["m1"] == m1].pivot(index="m2", columns="m3", values="gain")
+        sns.heatmap(
+            grid,
+            annot=True,
+            fmt="+.2f",
+            annot_kws={"fontsize": 8},
+            cmap="RdBu",
+            center=0,
+            vmin=-bound,
+            vmax=bound,
+            cbar=axes is panels[0][-1],
+            cbar_kws={"label": "gain (points)"},
+            linewidths=0.5,
+            ax=axes,
+        )
+        axes.set(title=f"$m_1$ = {m1:g}", xlabel="$m_3$", ylabel="$m_2$" if axes is panels[0][0] else "")
+    won, lost = int((table["gain"] > 1e-6).sum()), int((table["gain"] < -1e-6).sum())
+    figure.suptitle(
+        f"BTS-EE against the baseline at equal compute: {won} wins (blue), {lost} losses (red)",
+        x=0.01,
+        ha="left",
+        fontsize=11,
+    )
+    return figure
+
+
+@drawn_from_table
+def class_exits(table: pd.DataFrame) -> Figure:
+    """Where the images of each class leave (``evaluation.class_exits``)."""
+    grid = 100 * table.pivot(index="class", columns="exit", values="share")
+    grid = grid.sort_values(1, ascending=False)
+    labels = [f"branch {b}" for b in grid.columns[:-1]] + ["backbone"]
+    figure, axes = plt.subplots(figsize=(6.4, 4.4), layout="constrained")
+    sns.heatmap(
+        grid,
+        annot=True,
+        fmt=".0f",
+        cmap="Blues",
+        vmin=0,
+        vmax=100,
+        linewidths=1,
+        ax=axes,
+        xticklabels=labels,
+        cbar_kws={"label": "test images of the class (%)"},
+    )
+    axes.set(xlabel="", ylabel="", title="Where the images of each class leave")
+    return figure

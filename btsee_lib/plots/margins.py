@@ -1,0 +1,141 @@
+"""The figures of notebook 04: Class Precision Margin."""
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+from btsee_lib.plots.style import BLUE, GREEN, GREY, INK, ORANGE, SKY, drawn_from_table
+
+
+@drawn_from_table
+def threshold_search(table: pd.DataFrame) -> Figure:
+    """Precision above each confidence, with bar and threshold (``exit_rules.search_table``)."""
+    names = table["class"].unique()
+    figure, panels = plt.subplots(
+        1, len(names), figsize=(4.6 * len(names), 3.8), layout="constrained", squeeze=False
+    )
+    for axes, name in zip(panels[0], names, strict=True):
+        rows = table[table["class"] == name]
+        bar, threshold = rows["bar"].iloc[0], rows["threshold"].iloc[0]
+        leaving = rows[rows["confidence"] >= threshold]
+        axes.plot(rows["confidence"], 100 * rows["precision"], color=GREY, lw=1.5)
+        axes.plot(leaving["confidence"], 100 * leaving["precision"], color=BLUE, lw=2.5, label="these leave")
+        axes.axhline(100 * bar, color=ORANGE, ls="--", lw=1.2, label=f"bar {100 * bar:.1f} %")
+        if len(leaving):
+            axes.axvline(threshold, color=INK, ls=":", lw=1.2, label=f"threshold {threshold:.2f}")
+        share = leaving["support"].max() / rows["support"].max() if len(leaving) else 0
+        axes.set(
+            xlabel="lowest confidence let out",
+            ylabel="precision of what leaves (%)",
+            title=f"{name}: {100 * share:.0f} % may leave",
+        )
+        axes.legend(loc="lower right", fontsize=9)
+    low = 100 * table["precision"].quantile(0.02)
+    for axes in panels[0]:
+        axes.set_ylim(max(0, low - 5), 101)
+    return figure
+
+
+@drawn_from_table
+def thresholds(table: pd.DataFrame) -> Figure:
+    """Heat map of the thresholds of all classes and branches (``exit_rules.threshold_table``)."""
+    grid = table.pivot(index="class", columns="branch", values="threshold").loc[table["class"].unique()]
+    never = ~np.isfinite(grid)
+    figure, axes = plt.subplots(figsize=(5.6, 4.6), layout="constrained")
+    labels = grid.map(lambda value: f"{value:.2f}" if np.isfinite(value) else "never")
+    sns.heatmap(
+        grid.mask(never, 1.0),
+        annot=labels,
+        fmt="",
+        cmap="Blues",
+        vmin=0.2,
+        vmax=1,
+        linewidths=1,
+        ax=axes,
+        cbar_kws={"label": "confidence needed to leave"},
+    )
+    axes.set(xlabel="branch", ylabel="", title="Thresholds follow the bar as much as the difficulty")
+    return figure
+
+
+@drawn_from_table
+def margin_effect(table: pd.DataFrame) -> Figure:
+    """Share of images by exit, and the drop, as one margin goes from strict to loose (``sweep_rules``)."""
+    figure, (top, bottom) = plt.subplots(
+        2, 1, figsize=(7.5, 5.4), sharex=True, layout="constrained", height_ratios=(2, 1)
+    )
+    table = table.sort_values("knob")
+    exits = [name for name in table.columns if name.startswith("exit")]
+    labels = [f"branch {b}" for b in range(1, len(exits))] + ["backbone"]
+    top.stackplot(
+        100 * table["knob"],
+        *(100 * table[name] for name in exits),
+        labels=labels,
+        colors=(SKY, BLUE, INK, "#D9D9D9"),
+    )
+    top.set(
+        ylabel="test images leaving (%)", ylim=(0, 100), title="A looser margin lets more images out earlier"
+    )
+    top.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    bottom.plot(100 * table["knob"], table["drop"], "o-", color=ORANGE)
+    bottom.axhline(0, color=GREY, lw=1)
+    bottom.set(
+        xlabel="margin at every branch (precision points; strict on the left, loose on the right)",
+        ylabel="accuracy drop\n(points)",
+    )
+    return figure
+
+
+@drawn_from_table
+def promises(table: pd.DataFrame) -> Figure:
+    """Achieved precision less the bar, by branch and calibration (``exit_rules.promises``)."""
+    figure, panels = plt.subplots(1, 2, figsize=(9.5, 4), sharey=True, layout="constrained")
+    titles = {"full": "Calibrated on all images", "survivors": "Calibrated on survivors"}
+    broken, ceiling = table["broken"].astype(bool), table["at_ceiling"].astype(bool)
+    kinds = {
+        "kept, or too few to tell": (~broken & ~ceiling, BLUE),
+        "broken": (broken, ORANGE),
+        "bar of 100 %": (ceiling, GREY),
+    }
+    over = 100 * (table["precision"] - table["bar"])
+    size = 6 + 60 * np.sqrt(table["exits"] / table["exits"].max())
+    groups = table.groupby(["calibration", "branch"])
+    place = table["branch"] + 0.7 * (groups.cumcount() / groups["bar"].transform("size") - 0.5)
+    for axes, (calibration, title) in zip(panels, titles.items(), strict=True):
+        here = table["calibration"] == calibration
+        for name, (chosen, colour) in kinds.items():
+            rows = here & chosen
+            axes.scatter(place[rows], over[rows], s=size[rows], color=colour, alpha=0.5, lw=0, label=name)
+        share = 100 * broken[here & ~ceiling].mean()
+        axes.axhline(0, color=INK, lw=1)
+        axes.set(xticks=[1, 2, 3], xlim=(0.5, 3.5), xlabel="branch", title=f"{title}: {share:.0f} % broken")
+    panels[0].set(ylabel="precision on test less its bar (points)")
+    panels[1].legend(loc="lower left", fontsize=9, title="a dot: a class, sized by its exits", title_fontsize=9)
+    return figure
+
+
+@drawn_from_table
+def rules(table: pd.DataFrame) -> Figure:
+    """Drop against reduction for three exit rules, with intervals (``exit_rules.sweep_rules``)."""
+    figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
+    for (rule, rows), colour in zip(table.groupby("rule", sort=False), (BLUE, ORANGE, GREEN), strict=True):
+        rows = rows.sort_values("reduction")
+        axes.fill_between(
+            100 * rows["reduction"], rows["drop_low"], rows["drop_high"], color=colour, alpha=0.12, lw=0
+        )
+        label = {
+            "CPM": "CPM: a threshold per class",
+            "confidence": "one confidence threshold",
+            "entropy": "one entropy threshold",
+        }
+        axes.plot(100 * rows["reduction"], rows["drop"], "o-", ms=4, color=colour, label=label.get(rule, rule))
+    axes.axhline(0, color=GREY, lw=1)
+    axes.set(
+        xlabel="computation saved (%)",
+        ylabel="accuracy drop on test (points)",
+        title="Lower is better: three exit rules, the same branches",
+    )
+    axes.legend(loc="upper left")
+    return figure

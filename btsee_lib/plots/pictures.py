@@ -1,0 +1,145 @@
+"""Grids of images and of feature maps: figures drawn from pixels, not from a table.
+
+Every function takes tensors and returns a matplotlib figure. Images are uint8 (N, C, H, W); those
+of one channel are drawn dark on white.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from btsee_lib.plots.style import GREY, INK
+
+DARK_ON_WHITE = "gray_r"
+INTENSITY = "magma_r"  # for what is not an image: feature maps and strips
+
+
+def first_of_each_class(labels: Tensor, num_classes: int, number: int) -> Tensor:
+    """Positions of the first ``number`` images of each class, class after class: int64 (K * number,)."""
+    return torch.cat([(labels == c).nonzero().flatten()[:number] for c in range(num_classes)])
+
+
+def grid(images: Tensor, row_names: Sequence[str], title: str = "") -> Figure:
+    """Draw images row after row, as many rows as there are names."""
+    columns = len(images) // len(row_names)
+    figure, axes = plt.subplots(
+        len(row_names),
+        columns,
+        figsize=(0.72 * columns + 1.2, 0.72 * len(row_names) + (0.4 if title else 0)),
+        layout="constrained",
+        squeeze=False,
+    )
+    for row, name in zip(axes, row_names, strict=True):
+        row[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=10, color=INK)
+    for axis, image in zip(axes.flat, images, strict=False):
+        _draw(axis, image)
+    for axis in axes.flat[len(images) :]:
+        axis.set_axis_off()
+    _title(figure, title)
+    return figure
+
+
+def captioned(images: Tensor, captions: Sequence[str], columns: int = 5, title: str = "") -> Figure:
+    """Draw images in rows of ``columns``, each with a caption under it."""
+    columns = min(columns, len(images))
+    rows = -(-len(images) // columns)
+    lines = max(caption.count("\n") + 1 for caption in captions)
+    figure, axes = plt.subplots(
+        rows,
+        columns,
+        figsize=(1.45 * columns, (1.3 + 0.18 * lines) * rows + (0.4 if title else 0)),
+        layout="constrained",
+        squeeze=False,
+    )
+    for axis, image, caption in zip(axes.flat, images, captions, strict=False):
+        _draw(axis, image)
+        axis.set_xlabel(caption, fontsize=9, color=INK)
+    for axis in axes.flat[len(images) :]:
+        axis.set_axis_off()
+    _title(figure, title)
+    return figure
+
+
+def beside(left: Tensor, right: Tensor, names: tuple[str, str], row_names: Sequence[str]) -> Figure:
+    """Draw two grids side by side, rows in common, for example the easiest and the hardest images."""
+    rows = len(row_names)
+    columns = len(left) // rows
+    figure = plt.figure(figsize=(1.44 * columns + 1.8, 0.72 * rows + 0.8), layout="constrained")
+    for part, images, name in zip(figure.subfigures(1, 2, wspace=0.04), (left, right), names, strict=True):
+        axes = part.subplots(rows, columns, squeeze=False)
+        for axis, image in zip(axes.flat, images, strict=True):
+            _draw(axis, image)
+        for row, row_name in zip(axes[:, 0], row_names, strict=True):
+            if part is figure.subfigs[0]:
+                row.set_ylabel(row_name, rotation=0, ha="right", va="center", fontsize=10, color=INK)
+        part.suptitle(name, fontsize=11)
+    return figure
+
+
+def walk(image: Tensor, feature_maps: Sequence[Tensor], channels: int = 4) -> Figure:
+    """Draw an image (C, H, W) and the first channels of each feature map (C_b, H_b, W_b) after it."""
+    figure, axes = plt.subplots(
+        channels,
+        1 + len(feature_maps),
+        figsize=(1.5 * (1 + len(feature_maps)) + 0.4, 1.3 * channels + 0.7),
+        layout="constrained",
+        squeeze=False,
+    )
+    for axis in axes[1:, 0]:
+        axis.set_axis_off()
+    _draw(axes[0, 0], image)
+    axes[0, 0].set_title(f"image\n{image.shape[1]} x {image.shape[2]}", fontsize=10, loc="center")
+    for number, (column, feature_map) in enumerate(zip(axes.T[1:], feature_maps, strict=True), start=1):
+        size = " x ".join(str(length) for length in feature_map.shape)
+        column[0].set_title(f"stage {number}\n{size}", fontsize=10, loc="center")
+        for axis, channel in zip(column, feature_map, strict=False):
+            axis.imshow(channel.float().cpu(), cmap=INTENSITY)
+            _bare(axis)
+    return figure
+
+
+def strips(image: Tensor, channel: Tensor) -> Figure:
+    """Draw an image (C, H, W), one channel (H, W) of a feature map, and its two strips beside it."""
+    height, width = channel.shape
+    figure = plt.figure(figsize=(6.6, 3.5), layout="constrained")
+    spec = figure.add_gridspec(2, 3, width_ratios=(5, 5, 0.8), height_ratios=(5, 0.8))
+    left, centre = figure.add_subplot(spec[0, 0]), figure.add_subplot(spec[0, 1])
+    right, below = figure.add_subplot(spec[0, 2]), figure.add_subplot(spec[1, 1])
+    channel = channel.float().cpu()
+    limits = {"vmin": float(channel.min()), "vmax": float(channel.max()), "cmap": INTENSITY, "aspect": "auto"}
+    _draw(left, image)
+    left.set_title("image", fontsize=10)
+    centre.imshow(channel, **limits)
+    centre.set_title(f"one channel, {height} x {width}", fontsize=10)
+    right.imshow(channel.mean(1)[:, None], **limits)
+    right.set_title("rows", fontsize=10, loc="center")
+    below.imshow(channel.mean(0)[None, :], **limits)
+    below.set_ylabel("columns", rotation=0, ha="right", va="center", fontsize=10)
+    for axis in (centre, right, below):
+        _bare(axis)
+    return figure
+
+
+def _draw(axis: Axes, image: Tensor) -> None:
+    pixels = image.cpu()
+    if len(pixels) == 1:
+        axis.imshow(pixels[0], cmap=DARK_ON_WHITE, vmin=0, vmax=255)
+    else:
+        axis.imshow(pixels.permute(1, 2, 0))
+    _bare(axis)
+
+
+def _bare(axis: Axes) -> None:
+    axis.set(xticks=[], yticks=[])
+    axis.grid(False)
+    for spine in axis.spines.values():
+        spine.set(visible=True, color=GREY, linewidth=0.4)
+
+
+def _title(figure: Figure, title: str) -> None:
+    if title:
+        figure.suptitle(title, x=0.01, ha="left", fontsize=11)

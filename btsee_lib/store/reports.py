@@ -1,0 +1,128 @@
+"""What a notebook leaves behind: tables, figures with a description, and numbers to compare with.
+
+Run by the pipeline, a notebook writes into ``artifacts/reports/NOTEBOOK/``, and from there
+``btsee_lib.pipeline`` publishes into ``reports/``. Run by hand or by a check it writes into
+``artifacts/scratch/NOTEBOOK/``: opening a notebook never changes what is published.
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from IPython.display import display
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+from btsee_lib.store.artefacts import folder_of
+from btsee_lib.config import params, repository_root
+
+METRICS = "metrics.json"
+RECORDING = "BTSEE_RECORD"  # set by the pipeline: the numbers of this run are the ones to record
+
+
+class Report:
+    """The tables and numbers of one notebook, for example ``Report("02_backbone")``.
+
+    Parameters
+    ----------
+    notebook : its name.
+    written_for : the data set that its sentences are about; a run on another one says so.
+    """
+
+    def __init__(self, notebook: str, written_for: str = "fashion-mnist"):
+        data_set = params("data").name
+        if data_set != written_for:
+            print(f"This run is on {data_set}. The sentences between the cells are about {written_for}.")
+        self.recording = os.environ.get(RECORDING) == "1"
+        self.folder = folder_of("reports" if self.recording else "scratch") / notebook
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._numbers: dict[str, float | None] = {}
+
+    def table(self, table: pd.DataFrame, name: str) -> pd.DataFrame:
+        """Write a table as ``NAME.csv``, six significant digits, and return it as written."""
+        path = self.folder / f"{name}.csv"
+        table.to_csv(path, index=False, float_format="%.6g")
+        return pd.read_csv(path)
+
+    def number(self, name: str, value: float) -> None:
+        """Note a number; the pipeline merges those of all notebooks into ``reports/metrics.json``."""
+        self._numbers[name] = _rounded(value)
+        text = json.dumps(self._numbers, indent=1, sort_keys=True) + "\n"
+        (self.folder / METRICS).write_text(text)
+
+    def numbers_so_far(self) -> dict[str, float | None]:
+        """Return the numbers that this notebook and the earlier ones noted."""
+        merged = {}
+        # What the pipeline recorded comes last: it overrules what an older trial by hand has left.
+        for origin in ("reports",) if self.recording else ("scratch", "reports"):
+            merged |= read_numbers(folder_of(origin))
+        return merged | self._numbers
+
+    def expect(self, name: str, value: float, within: float, unit: str = "") -> None:
+        """Print whether a measured number agrees with the recorded one.
+
+        Parameters
+        ----------
+        name : as in ``reports/metrics.json``.
+        within : how far from the recorded value a run on another machine may be; 0 for exact counts.
+        unit : printed behind the numbers.
+
+        The sentence is the same wherever the value agrees, and another one where it does not:
+        then the stored output of the cell no longer fits, and nbval fails.
+        """
+        self.number(name, value)
+        recorded = self._numbers[name] if self.recording else self._recorded(name)
+        unit = f" {unit}" if unit else ""
+        if recorded is None and not np.isfinite(value):
+            print(f"{name}: has no value")
+        elif recorded is None:
+            print(f"{name}: no value is recorded, this run has {value:.4g}{unit}")
+        elif within == 0 and value == recorded:
+            print(f"{name}: {recorded:,}{unit}, as recorded")
+        elif within > 0 and _agree(value, recorded, within):
+            print(f"{name}: within {within:g}{unit} of {recorded:.4g}{unit}")
+        else:
+            print(
+                f"{name}: {value:.4g}{unit} is NOT within {within:g}{unit} of the recorded {recorded:.4g}{unit}"
+            )
+
+    @staticmethod
+    def _recorded(name: str) -> float | None:
+        recorded = {}
+        for path in sorted((repository_root() / "reports").glob("metrics*.json")):
+            recorded |= json.loads(path.read_text())
+        return recorded.get(name)
+
+
+def read_numbers(folder: Path, names: Sequence[str] | None = None) -> dict[str, float | None]:
+    """Merge the numbers of the notebooks whose results lie in ``folder``: of some, by name, or of all."""
+    merged = {}
+    for path in sorted(folder.glob(f"*/{METRICS}")):
+        if names is None or path.parent.name in names:
+            merged |= json.loads(path.read_text())
+    return merged
+
+
+def recorded_table(name: str) -> pd.DataFrame:
+    """Read a published table, ``reports/tables/NAME.csv``."""
+    return pd.read_csv(repository_root() / "reports" / "tables" / f"{name}.csv")
+
+
+def _rounded(value: float) -> float | None:
+    if not np.isfinite(value):
+        return None
+    return int(value) if float(value).is_integer() else float(f"{float(value):.6g}")
+
+
+def _agree(value: float, recorded: float, within: float) -> bool:
+    # The recorded value has six digits, so an equal one may differ from it by half of the last.
+    return abs(value - recorded) <= within + 1e-5 * abs(recorded)  # nan agrees with nothing
+
+
+def show(figure: Figure, description: str) -> None:
+    """Display a figure with a description for those who cannot see it."""
+    display(figure, metadata={"image/png": {"alt": description}})
+    plt.close(figure)

@@ -1,0 +1,148 @@
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from btsee_lib.deployment import build as deployment
+from btsee_lib.store import results as stored
+from btsee_lib.calibration import confidence_and_class
+from btsee_lib.cascade import simulate
+from btsee_lib.config import repository_root
+from btsee_lib.deployment.engines import eager
+from btsee_lib.evaluation import BTS_EE, calibrated
+
+
+@pytest.fixture(scope="module")
+def margins(limits):
+    return (limits.margins[0][1], limits.margins[1][-1], limits.margins[2][-2])
+
+
+@pytest.fixture(scope="module")
+def built(trained, margins, backbone, features, branch_parameters, limits, splits):
+    shape = splits.test.images.shape[1:]
+    return deployment.build_cascade(trained, margins, backbone, features, branch_parameters, limits, shape)
+
+
+def test_the_built_cascade_runs_as_the_evaluation_simulated_it(
+    built, trained, margins, features, limits, splits
+):
+    said = {name: confidence_and_class(logits) for name, logits in trained.logits.items()}
+    chosen, thresholds = calibrated(trained, BTS_EE, margins, said, features, limits)
+    sure, label = confidence_and_class(features["test"].logits)
+    expected = simulate(*chosen["test"], label, thresholds, sure)
+    found = deployment.in_batches(lambda part: built.predict(splits.normalise(part)), splits.test.images, 300)
+    spoken = deployment.what_branches_say(trained, margins, "test")
+    told = deployment.agreement(expected, found, *spoken, built.thresholds)
+    assert told["unexplained"] == 0
+    assert told["near_threshold"] <= 3
+    assert told["largest_difference"] < 1e-4
+    assert len(set(found.exit.tolist())) == 4
+    anew, (sure_anew, label_anew) = deployment.said_in_float32(built, splits, splits.test.images)
+    assert torch.allclose(anew[0], spoken[0], atol=1e-4)
+    assert torch.equal(anew[1], spoken[1])
+    assert torch.allclose(sure_anew, sure, atol=1e-4)
+    assert torch.equal(label_anew, label)
+
+
+def test_a_branch_that_was_closed_in_training_is_closed_in_the_cascade(
+    trained, margins, backbone, features, branch_parameters, limits, splits
+):
+    position = trained.rows("boosted", margins)[1]
+    nodes = trained.nodes.copy()
+    nodes.loc[position, "closed"] = True
+    states = [{} if number == position else state for number, state in enumerate(trained.states)]
+    shut = stored.SeedBranches(0, nodes, trained.logits, states)
+    shape = splits.test.images.shape[1:]
+    found = deployment.build_cascade(shut, margins, backbone, features, branch_parameters, limits, shape)
+    assert found.closed[1]
+    assert 1 not in found.predict(splits.normalise(splits.test.images[:100])).exit
+
+
+def test_only_where_two_ways_part_a_threshold_explains_it():
+    """The first images part at branch 1, as far from its threshold as given; the last two in no way."""
+    away = torch.tensor([1e-6, 1e-4, 0.2, 0.2, 0.2])
+    confidence = torch.stack([0.5 + away, torch.tensor([0.9, 0.9, 0.5, 0.9, 0.9])])
+    predicted, thresholds = torch.zeros(2, 5, dtype=torch.int64), torch.full((2, 1), 0.5)
+    expected = (torch.zeros(5, dtype=torch.int64), torch.tensor([0, 0, 0, 0, 2]), torch.full((5,), 0.9))
+    found = (np.array([0, 0, 0, 1, 0]), np.array([1, 1, 1, 0, 2]), np.array([0.5, 0.5, 0.5, 0.8, 0.9]))
+    told = deployment.agreement(expected, found, confidence, predicted, thresholds)
+    assert told.pop("largest_difference") == pytest.approx(0.1)
+    assert told == {"images": 5, "other_label": 1, "other_exit": 3, "near_threshold": 1, "unexplained": 3}
+
+
+def test_the_recorded_ways_to_run_the_cascade_agree_on_all_images():
+    oracle = pd.read_csv(repository_root() / "reports" / "tables" / "oracle.csv")
+    assert len(oracle) == 4
+    assert (oracle["images"] == 10_000).all()
+    assert (oracle["unexplained"] == 0).all()
+    assert (oracle["largest_difference"] < 1e-4).all()
+
+
+def configurations_table():
+    """A stricter and a looser configuration of the proposal, and a better one of the baseline."""
+    rows = [
+        ("boosted", "survivors", -0.02, 0.0, 0.0, 0.4, 0.6),
+        ("boosted", "survivors", 0.0, 0.0, 0.0, 1.5, 0.7),
+        ("independent", "full", 0.0, -0.02, 0.0, 0.1, 0.9),
+    ]
+    columns = ["training", "calibration", "m1", "m2", "m3", "valid_drop", "valid_reduction"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def test_recommended_margins_are_those_of_the_proposal_that_save_most(limits):
+    found = deployment.recommended_margins(configurations_table(), [0.5, 1.0, 2.0], limits)
+    assert found == {0.5: (-0.02, 0.0, 0.0), 1.0: (-0.02, 0.0, 0.0), 2.0: (0.0, 0.0, 0.0)}
+    assert deployment.name_of(1.0, found) == "drop <= 0.5 and 1"
+    assert deployment.name_of(2.0, found) == "drop <= 2"
+
+
+def test_without_a_recommendation_the_strictest_margins_are_taken(limits):
+    strictest = tuple(min(each) for each in limits.margins)
+    assert deployment.recommended_margins(configurations_table(), [0.1], limits) == {0.1: strictest}
+
+
+def test_the_gain_over_a_static_network_is_paired_and_of_the_mean_over_seeds():
+    cascades, static = np.ones((3, 1000), bool), np.ones(1000, bool)
+    static[:20] = False
+    gain, low, high = deployment.against_static(cascades, static)
+    assert gain == pytest.approx(2.0)
+    assert 1 < low < 2 < high < 3
+    cascades[0, 500:530] = False
+    assert deployment.against_static(cascades, static)[0] == pytest.approx(1.0)
+    assert deployment.against_static(static[None], static) == (0, 0, 0)
+
+
+def test_the_images_that_a_seed_gets_right_are_those_of_its_cascade(
+    built, trained, margins, features, limits, splits
+):
+    (found,) = deployment.correct_by_seed([trained], margins, features, limits)
+    taken = deployment.in_batches(lambda part: built.predict(splits.normalise(part)), splits.test.images, 500)
+    assert (found == (taken.label == splits.test.labels).numpy()).mean() > 0.999
+
+
+def test_operators_are_counted_once_each_and_by_segment():
+    events = [
+        {"cat": "Node", "name": "stage_1/conv_kernel_time"},
+        {"cat": "Node", "name": "stage_1/conv_kernel_time"},
+        {"cat": "Node", "name": "stage_1/relu_kernel_time"},
+        {"cat": "Session", "name": "stage_2/x"},
+    ]
+    assert deployment.executed_nodes(events, ["stage_1", "stage_2"]) == {"stage_1": 2, "stage_2": 0}
+
+
+def test_images_are_spread_from_the_surest_to_the_least_sure():
+    exits = torch.tensor([0, 2, 0, 0, 0, 0])
+    sure = torch.tensor([0.1, 0.5, 0.9, 0.3, 0.7, 0.5])
+    first, none, last = deployment.easiest_to_hardest(exits, sure, 3)
+    assert first.tolist() == [2, 5, 0]
+    assert none.tolist() == []
+    assert last.tolist() == [1]
+
+
+def test_batches_are_joined_in_order(cascade, description, splits):
+    run = eager(cascade, description)
+    images = splits.test.images[:70]
+    whole = run(images.numpy())
+    parts = deployment.in_batches(lambda part: run(part.numpy()), images, 16)
+    for found, expected in zip(parts[:2], whole[:2], strict=True):
+        assert torch.equal(found, expected)

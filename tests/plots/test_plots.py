@@ -1,0 +1,446 @@
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib import pyplot as plt
+
+from btsee_lib import plots_industrial
+from btsee_lib.pipeline import __main__ as pipeline
+from btsee_lib.plots.figures import FIGURES
+from btsee_lib.plots.evaluation import NAMES
+
+pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # of seaborn
+
+CLASSES = ("coat", "shirt", "bag")
+CELLS = list(itertools.product(("independent", "boosted"), ("full", "survivors")))
+MARGINS = (-0.05, 0.0)
+
+
+def confusion():
+    return pd.DataFrame(
+        [(a, b, 0.8 if a == b else 0.1) for a in CLASSES for b in CLASSES],
+        columns=["label", "predicted", "share"],
+    )
+
+
+def accuracy_by_clarity():
+    accuracy = np.linspace(0.3, 0.9, 10)
+    return pd.DataFrame(
+        {"group": range(1, 11), "accuracy": accuracy, "low": accuracy - 0.05, "high": accuracy + 0.04}
+    )
+
+
+def class_mix():
+    return pd.DataFrame({"name": CLASSES, "all": [0.3, 0.3, 0.4], "unclear": [0.4, 0.5, 0.1]})
+
+
+def stage_costs():
+    return pd.DataFrame({"stage": [1, 2, 3, 4], "macs": [40, 30, 20, 10], "parameters": [1, 4, 16, 64]})
+
+
+def learning_curve():
+    return pd.DataFrame(
+        {
+            "epoch": [1, 2, 3],
+            "image_size": [20, 28, 28],
+            "train_loss": [2.0, 1.0, 0.8],
+            "valid_loss": [2.1, 1.2, 1.0],
+            "valid_accuracy": [0.3, 0.6, 0.8],
+        }
+    )
+
+
+def class_precision():
+    precision = np.array([0.9, 0.7, 0.95])
+    return pd.DataFrame(
+        {"name": CLASSES, "precision": precision, "low": precision - 0.05, "high": precision + 0.03}
+    )
+
+
+def branch_width():
+    rows = [(b, c, 0.0001 * c * b, 0.6 + 0.05 * b + 0.001 * c) for c in (8, 16, 32) for b in (1, 2, 3)]
+    return pd.DataFrame(rows, columns=["branch", "channels", "share", "valid_accuracy"])
+
+
+def covariance_shift():
+    networks = ("branch 1", "branch 2", "backbone")
+    rows = []
+    for group, share, accuracy in (("all", (0.3, 0.3, 0.4), 0.9), ("survivors", (0.5, 0.4, 0.1), 0.7)):
+        rows += [(group, "class", name, value) for name, value in zip(CLASSES, share, strict=True)]
+        rows += [(group, kind, name, accuracy) for name in networks for kind in ("accuracy", "confidence")]
+        rows.append((group, "number", "samples", 100))
+    return pd.DataFrame(rows, columns=["group", "kind", "name", "value"])
+
+
+def training_gains():
+    return pd.DataFrame({"branch": [2, 2, 3], "train_survivors": [20000, 9000, 700], "gain": [0.5, 0.1, -0.7]})
+
+
+def threshold_search():
+    parts = []
+    for name, threshold in (("coat", 0.7), ("shirt", np.inf)):  # of the second nobody leaves
+        confidence = np.linspace(0.99, 0.3, 8)
+        rows = pd.DataFrame({"confidence": confidence, "precision": confidence, "support": range(5, 45, 5)})
+        parts.append(rows.assign(**{"class": name, "bar": 0.85, "threshold": threshold}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def thresholds():
+    rows = [(b, name, 0.5 + 0.1 * b) for b in (1, 2, 3) for name in CLASSES]
+    table = pd.DataFrame(rows, columns=["branch", "class", "threshold"])
+    table.loc[4, "threshold"] = np.inf
+    return table
+
+
+def margin_effect():
+    return pd.DataFrame(
+        {
+            "knob": [0.0, -0.1, 0.05],
+            "exit1": [0.3, 0.1, 0.4],
+            "exit2": [0.2, 0.2, 0.3],
+            "exit3": [0.2, 0.2, 0.1],
+            "exit4": [0.3, 0.5, 0.2],
+            "drop": [0.5, 0.0, 2.0],
+        }
+    )
+
+
+def promises():
+    rows = [
+        (calibration, b, 0.9, number, precision, broken, False)
+        for calibration in ("full", "survivors")
+        for b in (1, 2, 3)
+        for number, precision, broken in ((50, 0.92, False), (200, 0.7, True))
+    ]
+    rows.append(("full", 1, 1.0, 40, 0.95, False, True))
+    return pd.DataFrame(
+        rows, columns=["calibration", "branch", "bar", "exits", "precision", "broken", "at_ceiling"]
+    )
+
+
+def rules():
+    rows = [
+        (rule, 0.2 * number, worse * number, worse * number - 0.2, worse * number + 0.2)
+        for rule, worse in (("CPM", 0.5), ("confidence", 1.0), ("entropy", 1.1))
+        for number in (3, 1, 2)
+    ]
+    return pd.DataFrame(rows, columns=["rule", "reduction", "drop", "drop_low", "drop_high"])
+
+
+def fronts():
+    rows = [
+        (*cell, 0.1 * number, 0.5 * number, number != 3, 0.5 if number == 2 else np.nan)
+        for cell in CELLS
+        for number in (1, 2, 3, 4)
+    ]
+    columns = ["training", "calibration", "reduction", "drop", "on_front", "recommended"]
+    table = pd.DataFrame(rows, columns=columns)
+    return table.assign(drop_low=table["drop"] - 0.1, drop_high=table["drop"] + 0.1)
+
+
+def equal_compute():
+    rows = [
+        (*cell, reduction, 0.2, -0.1, 0.5)
+        for cell in CELLS
+        if cell != ("independent", "full")
+        for reduction in (0.1, 0.2, 0.3, np.nan)
+    ]
+    return pd.DataFrame(rows, columns=["training", "calibration", "reduction", "gain", "low", "high"])
+
+
+def wins():
+    rows = list(itertools.product(MARGINS, repeat=3))
+    gains = [0.5, 0.4, 0.3, -0.2, 0.0, 1e-9, 0.1, 0.2]  # five wins, a loss, two ties
+    return pd.DataFrame(rows, columns=["m1", "m2", "m3"]).assign(gain=gains)
+
+
+def class_exits():
+    rows = [(name, exit, share) for name in CLASSES for exit, share in enumerate((0.4, 0.3, 0.2, 0.1), start=1)]
+    return pd.DataFrame(rows, columns=["class", "exit", "share"])
+
+
+def latency_by_exit():
+    return pd.DataFrame({"exit": [1, 1, 1, 2, 4, 4], "milliseconds": [0.1, 0.12, 0.11, 0.2, 0.41, 0.41]})
+
+
+def exit_times():
+    ways = {"exit": [1, 2, 3, 4, 4, 4, 4], "branches": [1, 2, 3, 3, 2, 1, 0]}
+    times = {"milliseconds": [1, 2, 3, 5, 4.8, 4.4, 4], "macs": [10, 20, 30, 40, 39, 38, 37]}
+    return pd.concat(
+        pd.DataFrame(ways | times | {"width": width, "batch_size": size})
+        for width in (16, 64)
+        for size in (1, 16)
+    )
+
+
+def timed():
+    rows = [
+        (width, engine, model, size, macs, time, 1000 / time)
+        for width in (16, 64)
+        for engine in ("PyTorch eager", "ONNX stages")
+        for model, macs, time in (("drop <= 1", 0.33, 0.4), ("backbone", 1.0, 1.0))
+        for size in (1, 16)
+    ]
+    return pd.DataFrame(
+        rows,
+        columns=["width", "engine", "model", "batch_size", "macs_ratio", "time_ratio", "images_per_second"],
+    )
+
+
+def time_against_macs():
+    return timed()[timed()["model"] != "backbone"]
+
+
+def throughput():
+    return timed()
+
+
+def static_networks():
+    rows = [("cascade", np.nan, 0.3, 0.4, 0.92), ("cascade", np.nan, 0.5, 0.6, 0.93)]
+    rows += [("static", 8, 0.25, 0.45, 0.92), ("static", 16, 1.0, 1.0, 0.93)]
+    return pd.DataFrame(rows, columns=["kind", "width", "macs_ratio", "time_ratio", "accuracy"])
+
+
+def latency_budget():
+    return pd.DataFrame(
+        {"milliseconds": [1.0, 2, 3, 2.5], "valid_drop": [2.0, 1, 0.1, 1.5], "drop": [2.1, 0.9, 0.2, 1.4]}
+    )
+
+
+def scaling():
+    points = [(100, 8), (200, 8), (400, 8), (100, 16)]
+    return pd.DataFrame(
+        [
+            (task, images, width, images * width / 800, 50 + images * (task == "all configurations"))
+            for task in ("feature pass", "one branch", "all configurations", "one epoch")
+            for images, width in points
+        ],
+        columns=["task", "images", "width", "seconds", "megabytes"],
+    )
+
+
+TABLES = {
+    function.__name__: function
+    for function in (
+        *(accuracy_by_clarity, class_mix, stage_costs, learning_curve, confusion, class_precision),
+        *(branch_width, covariance_shift, training_gains),
+        *(threshold_search, thresholds, margin_effect, promises, rules),
+        *(fronts, equal_compute, wins, class_exits),
+        *(latency_by_exit, exit_times, time_against_macs, throughput, static_networks, latency_budget),
+        scaling,
+    )
+} | {"nearest_mean_confusion": confusion}
+
+NO_LEGEND = {
+    *("nearest_mean_confusion", "accuracy_by_clarity", "stage_costs", "confusion", "class_precision"),
+    *("branch_width", "thresholds", "equal_compute", "wins", "class_exits"),
+    *("latency_by_exit",),
+}
+PANELS = {"stage_costs": 3, "learning_curve": 2, "covariance_shift": 2, "threshold_search": 2}
+PANELS |= {"margin_effect": 2, "promises": 2, "equal_compute": 3, "wins": 2}
+PANELS |= {"exit_times": 2, "time_against_macs": 2, "throughput": 2, "static_networks": 2, "scaling": 4}
+
+
+def panels(figure):
+    return [axes for axes in figure.axes if axes.get_label() != "<colorbar>"]
+
+
+def title(axes):
+    return axes.get_title(loc="left")
+
+
+def legend(axes):
+    found = axes.get_legend()
+    return [text.get_text() for text in found.get_texts()] if found else []
+
+
+def written(axes):
+    return [text.get_text() for text in axes.texts]
+
+
+@pytest.fixture
+def figure_of():
+    drawn = []
+
+    def draw(name, table=None):
+        drawn.append(FIGURES[name](TABLES[name]() if table is None else table))
+        return drawn[-1]
+
+    yield draw
+    for figure in drawn:
+        plt.close(figure)
+
+
+def test_every_figure_is_tested_here_or_with_the_industrial_ones():
+    ours = {name for name, draw in FIGURES.items() if draw.__module__ != plots_industrial.__name__}
+    assert ours == set(TABLES)
+
+
+@pytest.mark.filterwarnings("error::UserWarning", "error::RuntimeWarning", "error::FutureWarning")
+@pytest.mark.parametrize("name", TABLES)
+def test_a_figure_names_what_it_shows(figure_of, name):
+    table = TABLES[name]()
+    before = table.copy()
+    figure = figure_of(name, table)
+    figure.draw_without_rendering()
+    pd.testing.assert_frame_equal(table, before)
+    shown = panels(figure)
+    assert len(shown) == PANELS.get(name, 1)
+    untitled = shown[{"margin_effect": 1, "scaling": 2}.get(name, len(shown)) :]
+    assert all(title(axes) for axes in shown if axes not in untitled)
+    assert any(axes.get_xlabel() or axes.get_ylabel() for axes in figure.axes)
+    bars = [axes for axes in figure.axes if axes not in shown]
+    assert all(axes.get_ylabel() for axes in bars)
+    assert any(legend(axes) for axes in shown) == (name not in NO_LEGEND)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("class_mix", ["all images", "the unclear half"]),
+        ("learning_curve", ["training", "validation"]),
+        ("covariance_shift", ["all", "survivors"]),
+        ("training_gains", ["branch 2", "branch 3"]),
+        ("margin_effect", ["branch 1", "branch 2", "branch 3", "backbone"]),
+        ("promises", ["kept, or too few to tell", "broken", "bar of 100 %"]),
+    ],
+)
+def test_a_legend_names_all_that_is_told_apart(figure_of, name, expected):
+    (found,) = [legend(axes) for axes in panels(figure_of(name)) if legend(axes)]
+    assert found == expected
+
+
+def test_the_colours_of_the_cells_are_all_different():
+    assert list(NAMES) == CELLS
+    assert len(set(NAMES.values())) == 4
+    assert len({colour for _, colour in NAMES.values()}) == 4
+
+
+def test_the_costs_of_the_stages_are_shares_of_all(figure_of):
+    widths = [[bar.get_width() for bar in axes.patches] for axes in panels(figure_of("stage_costs"))]
+    assert widths[0] == pytest.approx([40, 30, 20, 10])
+    assert widths[1] == pytest.approx([40, 70, 90, 100])
+    assert sum(widths[2]) == pytest.approx(100)
+
+
+def test_small_images_are_pointed_out_only_where_there_were_some(figure_of):
+    assert written(panels(figure_of("learning_curve"))[1]) == ["trained on 20 x 20 pixels"]
+    assert written(panels(figure_of("learning_curve", learning_curve().assign(image_size=28)))[1]) == []
+
+
+def test_a_class_that_never_leaves_has_no_threshold_to_show(figure_of):
+    leaves, stays = panels(figure_of("threshold_search"))
+    assert legend(leaves) == ["these leave", "bar 85.0 %", "threshold 0.70"]
+    assert not any(each.startswith("threshold") for each in legend(stays))
+    assert title(stays) == "shirt: 0 % may leave"
+    cells = written(panels(figure_of("thresholds"))[0])
+    assert cells.count("never") == 1
+    assert len(cells) == 9
+
+
+def test_broken_promises_are_counted_among_those_that_can_break(figure_of):
+    found = [title(axes) for axes in panels(figure_of("promises"))]
+    assert found == ["Calibrated on all images: 50 % broken", "Calibrated on survivors: 50 % broken"]
+
+
+def test_the_fronts_are_those_of_baseline_and_proposal(figure_of):
+    (axes,) = panels(figure_of("fronts"))
+    assert legend(axes) == [NAMES[CELLS[0]][0], NAMES[CELLS[3]][0]]
+    curves = [line for line in axes.lines if line.get_label() in legend(axes)]
+    for line in curves:
+        assert line.get_xdata() == pytest.approx([10, 20, 40])
+    assert written(axes) == ["20 % saved for 1.0 points"]
+
+
+def test_without_a_recommendation_no_configuration_is_pointed_out(figure_of):
+    (axes,) = panels(figure_of("fronts", fronts().assign(recommended=np.nan)))
+    assert written(axes) == []
+
+
+def test_the_gain_at_equal_compute_stands_in_the_title(figure_of):
+    for axes in panels(figure_of("equal_compute")):
+        assert title(axes).endswith("mean +0.20 (-0.10 to +0.50)")
+
+
+def test_wins_and_losses_are_counted_and_ties_are_neither(figure_of):
+    figure = figure_of("wins")
+    assert figure.get_suptitle().endswith(": 5 wins (blue), 1 losses (red)")
+    assert [len(axes.texts) for axes in panels(figure)] == [4, 4]
+
+
+def test_classes_that_leave_early_stand_first(figure_of):
+    table = class_exits()
+    table.loc[(table["class"] == "bag") & (table["exit"] == 1), "share"] = 0.9
+    (axes,) = panels(figure_of("class_exits", table))
+    assert axes.get_yticklabels()[0].get_text() == "bag"
+    assert [text.get_text() for text in axes.get_xticklabels()] == [
+        *("branch 1", "branch 2", "branch 3"),
+        "backbone",
+    ]
+
+
+@pytest.mark.parametrize("name", ["thresholds", "promises", "margin_effect"])
+def test_equal_tables_give_equal_bytes(workspace, name):
+    tables = workspace / "reports" / "tables"
+    tables.mkdir(parents=True)
+    TABLES[name]().to_csv(tables / f"{name}.csv", index=False)
+    figure = Path("reports/figures") / f"{name}.png"
+    open_before = plt.get_fignums()
+    drawn = []
+    for _ in range(2):
+        assert pipeline.draw(name) is True
+        drawn.append(figure.read_bytes())
+        figure.unlink()
+    assert drawn[0] == drawn[1]
+    assert b"matplotlib" not in drawn[0].lower()
+    assert plt.get_fignums() == open_before
+
+
+def test_every_exit_that_was_taken_has_its_own_colour_and_time(figure_of):
+    (axes,) = panels(figure_of("latency_by_exit"))
+    assert written(axes) == ["exit 1\n0.11 ms", "exit 2\n0.20 ms", "exit 4\n0.41 ms"]
+    assert len({tuple(bars.patches[0].get_facecolor()) for bars in axes.containers}) == 3
+
+
+def test_shares_of_time_and_macs_add_up_to_the_whole_way(figure_of):
+    for axes in panels(figure_of("exit_times")):
+        heights = [[bar.get_height() for bar in bars] for bars in axes.containers]
+        assert [sum(each) for each in heights] == pytest.approx([100, 100, 100])
+        assert heights[0] == pytest.approx([25, 25, 25, 25])
+        assert heights[1] == pytest.approx([20, 20, 20, 40])
+
+
+def test_the_throughput_title_tells_the_gain_of_the_cascade(figure_of):
+    assert "(drop <= 1) answers 2.5 to 2.5 times" in figure_of("throughput").get_suptitle()
+
+
+def test_the_rival_is_the_narrower_network_and_its_costs_stand_in_the_title(figure_of):
+    figure = figure_of("static_networks")
+    assert figure.get_suptitle().endswith("width 8: 25 % of MACs, 45 % of time")
+    for axes in panels(figure):
+        assert written(axes) == ["width 8", "width 16"]
+
+
+def test_points_above_the_line_are_counted_in_the_title(figure_of):
+    table = time_against_macs()
+    table.loc[table["width"] == 64, "time_ratio"] = 0.1
+    title_written = figure_of("time_against_macs", table).get_suptitle()
+    assert title_written.endswith(
+        "width 16: 100 % of the points above it; width 64: 0 % of the points above it"
+    )
+
+
+def test_the_budget_curve_holds_only_what_no_faster_one_beats(figure_of):
+    (axes,) = panels(figure_of("latency_budget"))
+    (curve,) = [line for line in axes.lines if line.get_label().startswith("best")]
+    assert curve.get_ydata().tolist() == [2.0, 1.0, 0.1]
+
+
+def test_how_time_and_memory_of_the_feature_pass_grow_stands_in_the_title(figure_of):
+    figure = figure_of("scaling")
+    assert figure.get_suptitle() == "Feature pass: 4 times the images, 4 times the time, 1 times the memory"
+    by_images, by_width = (axes.lines for axes in panels(figure)[:2])
+    assert [len(line.get_xdata()) for line in by_images] == [3, 3, 3, 3]
+    assert [list(line.get_xdata()) for line in by_width] == [[8, 16]] * 4

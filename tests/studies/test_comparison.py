@@ -1,0 +1,195 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from btsee_lib.studies import comparison
+from btsee_lib.studies.comparison import Resamples
+from btsee_lib.decisions import Decisions
+from btsee_lib.evaluation import BASELINE, CELLS, mean_over_seeds, of_cell
+from btsee_lib.uncertainty import image_weights
+
+IMAGES, SEEDS, RESAMPLES = 60, (0, 1), 200
+MARGINS = (-0.1, 0.0, 0.1)
+REDUCTION, DROP = np.array([0.1, 0.3, 0.5]), np.array([0.0, 1.0, 3.0])
+
+
+def decided(correct, macs, backbone_correct):
+    """Decisions from what happens image by image; valid sees the same as test."""
+    names = [(seed, *cell, m) for seed in SEEDS for cell in CELLS for m in MARGINS]
+    table = pd.DataFrame(names, columns=["seed", "training", "calibration", "m1"])
+    table["accuracy"] = correct.mean(1)
+    table["drop"] = 100 * (backbone_correct.mean() - table["accuracy"])
+    table["reduction"] = 1 - macs.mean(1) / 400
+    table["valid_drop"], table["valid_reduction"] = table["drop"], table["reduction"]
+    return Decisions(table, correct, macs.astype(np.float32), backbone_correct, 400)
+
+
+@pytest.fixture(scope="module")
+def decisions():
+    generator = np.random.default_rng(0)
+    correct = generator.random((24, IMAGES)) < 0.8
+    macs = generator.choice([100, 200, 300, 400], (24, IMAGES))
+    backbone_correct = generator.random(IMAGES) < 0.9
+    # In both seeds the first configuration is the backbone, and the fifth decides as the second does.
+    correct[[0, 12]], macs[[0, 12]] = backbone_correct, 400
+    correct[[4, 16]], macs[[4, 16]] = correct[[1, 13]], macs[[1, 13]]
+    return decided(correct, macs, backbone_correct)
+
+
+@pytest.fixture(scope="module")
+def drawn(decisions):
+    return comparison.bootstrap(decisions, RESAMPLES, seed=7)
+
+
+def test_the_resamples_are_those_of_a_plain_loop(decisions):
+    found = comparison.bootstrap(decisions, 5, seed=3)
+    images = image_weights(IMAGES, 5, seed=3)
+    seeds = np.random.default_rng([3, 2]).multinomial(2, [0.5, 0.5], 5)
+    for r in range(5):
+        picked = np.repeat(np.arange(IMAGES), images[r])
+        backbone = decisions.backbone_correct[picked].mean()
+        for c in range(12):
+            rows = np.repeat([c, 12 + c], seeds[r])
+            accuracy = np.mean([decisions.correct[row][picked].mean() for row in rows])
+            macs = np.mean([decisions.macs[row][picked].mean() for row in rows])
+            assert found.drop[r, c] == pytest.approx(100 * (backbone - accuracy), abs=1e-3)
+            assert found.reduction[r, c] == pytest.approx(1 - macs / 400, abs=1e-5)
+
+
+def test_the_weights_of_a_resample_sum_to_one(drawn):
+    assert drawn.drop.shape == drawn.reduction.shape == (RESAMPLES, 12)
+    assert drawn.drop[:, 0] == pytest.approx(np.zeros(RESAMPLES), abs=1e-4)
+    assert drawn.reduction[:, 0] == pytest.approx(np.zeros(RESAMPLES), abs=1e-6)
+
+
+def test_the_resamples_scatter_about_what_was_measured(decisions, drawn):
+    averaged = mean_over_seeds(decisions.table)
+    for name in ("drop", "reduction"):
+        samples = getattr(drawn, name)
+        scatter = samples.std(axis=0)
+        assert (scatter[1:] > 0).all()
+        assert (np.abs(samples.mean(axis=0) - averaged[name]) <= 0.3 * scatter + 1e-4).all()
+
+
+def test_equal_configurations_are_equal_in_every_resample(drawn):
+    # A matrix product may sum equal columns in another order.
+    assert drawn.drop[:, 1] == pytest.approx(drawn.drop[:, 4], abs=1e-4)
+    assert drawn.reduction[:, 1] == pytest.approx(drawn.reduction[:, 4], abs=1e-6)
+    assert np.abs(drawn.drop[:, 1] - drawn.drop[:, 2]).max() > 0.1
+
+
+def test_the_draws_follow_from_the_seed(decisions, drawn):
+    again, other = (comparison.bootstrap(decisions, RESAMPLES, seed) for seed in (7, 8))
+    assert np.array_equal(again.drop, drawn.drop)
+    assert not np.array_equal(other.drop, drawn.drop)
+
+
+def test_intervals_are_the_percentiles_of_the_resamples(decisions, drawn):
+    averaged = mean_over_seeds(decisions.table)
+    found = comparison.with_intervals(averaged, drawn, 0.9)
+    added = ["drop_low", "drop_high", "reduction_low", "reduction_high"]
+    assert list(found.columns) == [*averaged.columns, *added]
+    pd.testing.assert_frame_equal(found[averaged.columns], averaged)
+    assert found["drop_low"].to_numpy() == pytest.approx(np.percentile(drawn.drop, 5, axis=0))
+    assert found["reduction_high"].to_numpy() == pytest.approx(np.percentile(drawn.reduction, 95, axis=0))
+
+
+def curves(*shifts):
+    """One curve a shift of its drop, with resamples that move all the curves together."""
+    generator = np.random.default_rng(1)
+    averaged = pd.concat([pd.DataFrame({"reduction": REDUCTION, "drop": DROP + shift}) for shift in shifts])
+    averaged = averaged.reset_index(drop=True)
+    moved = generator.normal(0, 0.2, (RESAMPLES, 3)), generator.normal(0, 0.01, (RESAMPLES, 3))
+    return averaged, Resamples(
+        drop=averaged["drop"].to_numpy() + np.tile(moved[0], len(shifts)),
+        reduction=averaged["reduction"].to_numpy() + np.tile(moved[1], len(shifts)),
+    )
+
+
+@pytest.mark.parametrize("points", [1.0, 0.0, -0.5])
+def test_a_curve_gains_what_it_is_shifted_by(points):
+    averaged, drawn = curves(0.0, -points)
+    table = comparison.gain(averaged, drawn, np.arange(3), np.arange(3, 6), 0.95, points=9)
+    assert list(table.columns) == ["reduction", "gain", "low", "high"]
+    assert table["reduction"].to_numpy()[:-1] == pytest.approx(np.linspace(0.1, 0.5, 9))
+    assert table["reduction"].isna().tolist() == [False] * 9 + [True]
+    for name in ("gain", "low", "high"):
+        assert table[name].to_numpy() == pytest.approx(np.full(10, points))
+
+
+def test_a_curve_gains_nothing_over_itself():
+    averaged, drawn = curves(0.0)
+    table = comparison.gain(averaged, drawn, np.arange(3), np.arange(3), 0.95)
+    assert len(table) == 26
+    assert (table[["gain", "low", "high"]] == 0).all(axis=None)
+
+
+def test_curves_are_compared_where_both_reach_and_the_last_row_is_the_average():
+    averaged = pd.DataFrame({"reduction": [0.0, 0.4, 0.2, 0.6], "drop": [0.0, 4.0, 1.0, 1.0]})
+    drawn = Resamples(*(averaged[name].to_numpy()[None] for name in ("drop", "reduction")))
+    table = comparison.gain(averaged, drawn, np.array([0, 1]), np.array([2, 3]), 0.95, points=3)
+    assert table["reduction"].to_numpy()[:3] == pytest.approx([0.2, 0.3, 0.4])
+    assert table["gain"].to_numpy() == pytest.approx([1, 2, 3, 2])
+    assert table["low"].to_numpy() == pytest.approx([1, 2, 3, 2])
+
+
+def cells(*shifts):
+    """All four cells, each a curve with its own shift of the drop."""
+    averaged, drawn = curves(*shifts)
+    names = [(*cell, m) for cell in CELLS for m in MARGINS]
+    averaged[["training", "calibration", "m1"]] = names
+    averaged["accuracy"] = 0.9
+    averaged = averaged[["training", "calibration", "m1", "accuracy", "drop", "reduction"]]
+    return averaged.assign(valid_drop=averaged["drop"], valid_reduction=averaged["reduction"]), drawn
+
+
+def test_every_cell_is_compared_with_the_baseline_at_equal_compute():
+    averaged, drawn = cells(0.0, 0.0, 0.5, -1.0)
+    table = comparison.gains_at_equal_compute(averaged, drawn, 0.95, points=4)
+    assert len(table) == 3 * 5
+    assert len(of_cell(table, BASELINE)) == 0
+    for cell, points in zip(CELLS[1:], (0.0, -0.5, 1.0), strict=True):
+        rows = of_cell(table, cell)
+        assert rows["reduction"].isna().tolist() == [False] * 4 + [True]
+        assert rows["gain"].to_numpy() == pytest.approx(np.full(5, points))
+
+
+def test_a_table_ties_with_itself():
+    averaged, drawn = cells(0.0, 0.0, 0.0, 0.0)
+    pairs, counts = comparison.paired_wins(averaged, drawn, 0.95)
+    assert list(pairs.columns) == ["training", "calibration", "m1", "gain", "less_drop", "more_reduction"]
+    assert (pairs[["gain", "less_drop", "more_reduction"]] == 0).all(axis=None)
+    assert list(counts.columns) == [
+        *("training", "calibration", "wins", "losses", "ties", "p", "low", "high"),
+    ]
+    assert list(zip(counts["training"], counts["calibration"], strict=True)) == CELLS[1:]
+    assert (counts[["wins", "losses", "low", "high"]] == 0).all(axis=None)
+    assert (counts["ties"] == 3).all()
+    assert (counts["p"] == 1).all()
+
+
+def test_a_better_cell_wins_at_every_configuration():
+    averaged, drawn = cells(0.0, 0.0, 0.5, -1.0)
+    pairs, counts = comparison.paired_wins(averaged, drawn, 0.95)
+    assert counts["wins"].tolist() == [0, 0, 3]
+    assert counts["losses"].tolist() == [0, 3, 0]
+    assert counts["ties"].tolist() == [3, 0, 0]
+    assert counts["p"].tolist() == pytest.approx([1, 0.25, 0.25])
+    assert counts["low"].tolist() == [0, 0, 3]
+    assert counts["high"].tolist() == [0, 0, 3]
+    assert pairs["gain"].to_numpy() == pytest.approx(np.repeat([0, -0.5, 1], 3))
+
+
+def test_a_pair_that_differs_in_compute_is_corrected_by_the_front_of_the_baseline():
+    averaged, _ = cells(0.0, 0.0, 0.0, 0.0)
+    last = averaged.index[-3:]
+    # On the baseline's front with more savings; better than it; worse than it.
+    averaged.loc[last, "reduction"] = [0.3, 0.3, 0.5]
+    averaged.loc[last, "drop"] = [1.0, 0.5, 3.25]
+    drawn = Resamples(*(averaged[name].to_numpy()[None] for name in ("drop", "reduction")))
+    pairs, counts = comparison.paired_wins(averaged, drawn, 0.95)
+    rows = pairs.iloc[-3:]
+    assert rows["gain"].to_numpy() == pytest.approx([0, 0.5, -0.25])
+    assert rows["less_drop"].to_numpy() == pytest.approx([-1, 0.5, -0.25])
+    assert rows["more_reduction"].to_numpy() == pytest.approx([0.2, 0, 0])
+    assert counts.iloc[-1][["wins", "losses", "ties", "p", "low", "high"]].tolist() == [1, 1, 1, 1, 1, 1]
