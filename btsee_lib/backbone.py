@@ -6,6 +6,8 @@ definition. The blocks are torchvision's (He 2016, arXiv 1512.03385).
 """
 
 from collections import OrderedDict
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +15,9 @@ from torchvision.models.resnet import BasicBlock
 
 from btsee_lib.compute import borrowed
 from btsee_lib.data.splits import Splits
+
+if TYPE_CHECKING:
+    from btsee_lib.config import BackboneParameters
 
 STAGE_OF = {"conv1": 0, "bn1": 0, "layer1": 0, "layer2": 1, "layer3": 2, "layer4": 3, "fc": 3}
 
@@ -59,6 +64,21 @@ class StagedResNet18(nn.Module):
         for stage in self.stages:
             images = stage(images)
         return images
+
+
+BACKBONES: dict[str, Callable[..., nn.Module]] = {"resnet18": StagedResNet18}
+"""Constructors by name. Each takes ``num_classes, in_channels, width, stem`` and makes a module with
+``num_classes`` and ``stages``, the last of which ends in logits: a branch stands behind each but the last."""
+
+
+def new_backbone(splits: Splits, parameters: "BackboneParameters") -> nn.Module:
+    """Build an untrained backbone for the images and classes of a data set."""
+    return BACKBONES[parameters.name](
+        num_classes=len(splits.classes),
+        in_channels=splits.train.images.shape[1],
+        width=parameters.width,
+        stem=parameters.stem,
+    )
 
 
 def _stem(in_channels: int, width: int, stem: str) -> dict[str, nn.Module]:

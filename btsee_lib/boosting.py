@@ -1,30 +1,30 @@
-"""Independent and boosted training of whole cascades, and the tree of the 64 configurations.
+"""Training whole cascades by any scheme, and the tree of the configurations.
 
-Independent training shows every branch the full training split. Boosted training (BTS-EE, abstract
-of arXiv 2509.08318) goes branch after branch: train on the survivors, calibrate on the survivors,
-filter both splits, go on. What a branch is trained on depends on the margins *before* it only, so
-4 x 4 x 4 configurations need 1 + 4 + 16 trainings and not 192: they form a tree, whose node
-``(m_1, ..., m_{b-1})`` is branch b as trained behind those margins.
+Boosted training (BTS-EE, abstract of arXiv 2509.08318) goes branch after branch: train on the survivors,
+calibrate on the survivors, filter both splits, go on. What a branch is trained on depends on the margins
+*before* it only, so 4 x 4 x 4 configurations need 1 + 4 + 16 trainings and not 192: they form a tree, whose
+node ``(m_1, ..., m_{b-1})`` is branch b as trained behind those margins. The tree of a scheme that is not
+sequential has one node a branch.
 """
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
 
+import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from btsee_lib.branches import Conv1dBranch, branch_logits, train_branch
-from btsee_lib.calibration import (
-    class_precision,
-    confidence_and_class,
-    cpm_thresholds,
-    leaves,
-    precision_bars,
-)
-from btsee_lib.config import Boosting as BoostingParameters
-from btsee_lib.config import Branches as BranchParameters
+from btsee_lib.branches import branch_logits, new_branch, train_branch
+from btsee_lib.calibration import CPM, ExitRule, Terms, class_precision, leaves
+from btsee_lib.errors import ParameterError
 from btsee_lib.features import SplitFeatures
+
+if TYPE_CHECKING:
+    from btsee_lib.config import BoostingParameters, BranchParameters
+    from btsee_lib.schemes import Scheme
 
 Features = dict[str, SplitFeatures]
 Survivors = dict[str, Tensor]
@@ -35,11 +35,10 @@ CHOICE_SPLITS = ("train", "valid")  # filtering and calibration never see the te
 class TrainedBranch:
     """A branch after training, or a closed one that had too few survivors to be trained.
 
-    ``margins`` are those before it (empty for independent training), ``state`` its weights (empty
-    if closed), ``logits`` what it says of valid and test, float32 (N, K) each.
+    ``margins`` are those before it (empty if the scheme is not sequential), ``state`` its weights (empty
+    if closed), ``logits`` its outputs on every split, float32 (N, K) each.
     """
 
-    training: str
     branch: int
     margins: tuple[float, ...]
     train_survivors: int
@@ -49,22 +48,70 @@ class TrainedBranch:
     logits: dict[str, Tensor]
 
 
-def new_branch(number: int, features: Features, parameters: BranchParameters, seed: int) -> Conv1dBranch:
-    """Return branch ``number`` (1, 2, ...) with the initial weights that belong to the seed."""
-    torch.manual_seed(branch_seed(seed, number))
-    num_classes = features["train"].logits.shape[1]
-    squeezed = features["train"].squeezed[number - 1]
-    branch = Conv1dBranch(squeezed.shape[1], num_classes, parameters.channels, parameters.kernel_size)
-    branch.eval()(squeezed[:1].cpu().float())  # the classifier takes its size from the first input
-    return branch
+@dataclass(frozen=True)
+class BranchTree:
+    """All branches of one scheme and seed, enough for every configuration.
+
+    ``nodes``: one row a branch (``training``, the scheme's name, ``branch, m1, m2, ..., train_survivors,
+    valid_survivors, closed``); ``logits``: for valid and test, float32 (nodes, N, K); ``states``: the weights.
+    """
+
+    scheme: str
+    seed: int
+    nodes: pd.DataFrame
+    logits: dict[str, Tensor]
+    states: list[dict[str, Tensor]]
+
+    def rows(self, margins: Sequence[float]) -> list[int]:
+        """Return the positions of the branches of a configuration, first branch first."""
+        before = [tuple(margins[:b]) if self.is_sequential else () for b in range(len(margins))]
+        return [self.position[number, behind] for number, behind in enumerate(before, start=1)]
+
+    @property
+    def is_sequential(self) -> bool:
+        """Whether any branch was trained behind given margins."""
+        return any(behind for _, behind in self.position)
+
+    @cached_property
+    def position(self) -> dict[tuple[int, tuple[float, ...]], int]:
+        """Where the branch of a number behind given margins stands."""
+        margins = self.nodes[margin_columns(self.nodes)]
+        behind = [tuple(row[~pd.isna(row)].tolist()) for row in margins.to_numpy(float)]
+        return {key: row for row, key in enumerate(zip(self.nodes["branch"].tolist(), behind, strict=True))}
+
+
+def of_scheme(trees: Iterable[BranchTree], scheme: str) -> list[BranchTree]:
+    """Return the trees of a scheme, by its name, one a seed."""
+    return [tree for tree in trees if tree.scheme == scheme]
+
+
+def margin_columns(table: pd.DataFrame) -> list[str]:
+    """Return the columns ``m1, m2, ...`` of a table, the margin of each branch in precision points."""
+    return [name for name in table.columns if name[0] == "m" and name[1:].isdigit()]
+
+
+def margin_names(margins: Sequence[float]) -> dict[str, float]:
+    """Return the margins of the first branches by the columns that they have in tables."""
+    return {f"m{number}": margin for number, margin in enumerate(margins, start=1)}
+
+
+def configurations(parameters: "BoostingParameters") -> list[tuple[float, ...]]:
+    """All combinations of the margins, one tuple (m_1, ..., m_B) each."""
+    return list(itertools.product(*parameters.margins))
 
 
 def branch_seed(seed: int, number: int) -> int:
-    """Return the seed of branch ``number``: the same for both kinds of training, so they are paired."""
+    """Return the seed of branch ``number``: the same for all schemes, so they are paired."""
     return 1000 * seed + number
 
 
-def training_targets(train: SplitFeatures, parameters: BranchParameters) -> Tensor:
+def initial_branch(number: int, features: Features, parameters: "BranchParameters", seed: int) -> nn.Module:
+    """Return branch ``number`` (1, 2, ...) with the initial weights that belong to the seed."""
+    train = features["train"]
+    return new_branch(train.squeezed[number - 1], train.logits.shape[1], parameters, branch_seed(seed, number))
+
+
+def training_targets(train: SplitFeatures, parameters: "BranchParameters") -> Tensor:
     """What the branches learn to say, int64 (N,): the truth, or what the backbone says."""
     return train.labels if parameters.labels == "truth" else train.predicted
 
@@ -75,37 +122,28 @@ def backbone_precision(features: Features) -> Tensor:
     return class_precision(valid.predicted, valid.labels, valid.logits.shape[1])
 
 
+def calibration_terms(features: Features, parameters: "BoostingParameters") -> Terms:
+    """What the parameters and the backbone ask of every calibration."""
+    return Terms(
+        precision=backbone_precision(features),
+        min_support=parameters.min_support,
+        ceiling=parameters.bar_ceiling,
+        class_margins=parameters.class_margins,
+    )
+
+
 def everyone(features: Features) -> Survivors:
     """Return the survivors before any branch: all samples of train and valid."""
     return {name: torch.ones(len(features[name]), dtype=torch.bool) for name in CHOICE_SPLITS}
 
 
-def fit_branch(
-    number: int,
-    features: Features,
-    survivors: Survivors,
-    parameters: BranchParameters,
-    limits: BoostingParameters,
-    seed: int,
-) -> Conv1dBranch | None:
-    """Train branch ``number`` on the survivors, or return None where they are too few."""
-    if min(int(survivors[name].sum()) for name in CHOICE_SPLITS) < limits.min_survivors:
-        return None
-    train = features["train"]
-    branch = new_branch(number, features, parameters, seed)
-    train_branch(
-        branch,
-        train.squeezed[number - 1],
-        training_targets(train, parameters),
-        parameters,
-        seed=branch_seed(seed, number),
-        survivors=survivors["train"],
-    )
-    return branch
-
-
 def who_remains(
-    logits: dict[str, Tensor], reach: Survivors, features: Features, margin: float, limits: BoostingParameters
+    logits: dict[str, Tensor],
+    reach: Survivors,
+    labels: Tensor,
+    knob: float,
+    terms: Terms,
+    rule: ExitRule = CPM,
 ) -> Survivors:
     """Calibrate a branch on the validation samples that reach it, and take out what leaves.
 
@@ -113,7 +151,8 @@ def who_remains(
     ----------
     logits : the branch's, (N, K) for every split that is in ``reach``, valid among them.
     reach : bool (N,) for each split, the samples that reach the branch.
-    margin : of the branch, in precision points.
+    labels : of valid, int64 (N,).
+    knob : what the rule asks of the branch; for CPM its margin.
 
     Returns
     -------
@@ -121,70 +160,117 @@ def who_remains(
         bool (N,) for each split in ``reach``: the samples that go on to the next branch. The
         thresholds come from valid alone; to any other split they are only applied.
     """
-    labels = features["valid"].labels[reach["valid"]]
-    bars = precision_bars(backbone_precision(features), [margin], limits.bar_ceiling, limits.class_margins)[0]
-    confidence, predicted = confidence_and_class(logits["valid"][reach["valid"]])
-    thresholds = cpm_thresholds(confidence, predicted, labels, bars, limits.min_support)
-    return {name: reach[name] & ~leaves(*confidence_and_class(logits[name]), thresholds) for name in reach}
+    seen = reach["valid"]
+    thresholds = rule.thresholds(*rule.outputs(logits["valid"][seen]), labels[seen], knob, terms)
+    return {name: reach[name] & ~leaves(*rule.outputs(logits[name]), thresholds) for name in reach}
 
 
-def train_independent(
-    features: Features, parameters: BranchParameters, limits: BoostingParameters, seed: int
+def fit_branch(
+    number: int,
+    scheme: "Scheme",
+    features: Features,
+    survivors: Survivors,
+    branch_parameters: "BranchParameters",
+    boosting_parameters: "BoostingParameters",
+    seed: int,
+) -> nn.Module | None:
+    """Train branch ``number`` by a scheme, or return None where the survivors are too few."""
+    if min(int(survivors[name].sum()) for name in CHOICE_SPLITS) < boosting_parameters.min_survivors:
+        return None
+    train = features["train"]
+    branch = initial_branch(number, features, branch_parameters, seed)
+    train_branch(
+        branch,
+        train.squeezed[number - 1],
+        training_targets(train, branch_parameters),
+        branch_parameters,
+        seed=branch_seed(seed, number),
+        weights=scheme.weights(survivors["train"]),
+        losses=scheme.losses,
+    )
+    return branch
+
+
+def train_tree(
+    scheme: "Scheme",
+    features: Features,
+    branch_parameters: "BranchParameters",
+    boosting_parameters: "BoostingParameters",
+    seed: int,
+    rule: ExitRule = CPM,
 ) -> Iterator[TrainedBranch]:
-    """Train every branch on the full training split, one after the other."""
-    for number in range(1, len(features["train"].squeezed) + 1):
-        branch = fit_branch(number, features, everyone(features), parameters, limits, seed)
-        yield _record("independent", number, (), branch, everyone(features), features)[0]
+    """Train the branches of all configurations by a scheme, depth first.
 
+    If the scheme is sequential, a branch is trained behind every combination of the margins before it.
 
-def train_boosted_tree(
-    features: Features, parameters: BranchParameters, limits: BoostingParameters, seed: int
-) -> Iterator[TrainedBranch]:
-    """Train branches behind every combination of the margins before them, depth first."""
+    Raises
+    ------
+    ParameterError
+        If there are not as many lists of margins as branches.
+    """
+    branches, lists = len(features["train"].squeezed), len(boosting_parameters.margins)
+    if branches != lists:
+        raise ParameterError(
+            f"params.yaml: boosting.margins has {lists} lists: give one for each of the {branches} branches"
+        )
+    terms, valid = calibration_terms(features, boosting_parameters), features["valid"]
 
-    def grow(margins: tuple[float, ...], survivors: Survivors) -> Iterator[TrainedBranch]:
-        number = len(margins) + 1
-        branch = fit_branch(number, features, survivors, parameters, limits, seed)
-        trained, logits = _record("boosted", number, margins, branch, survivors, features)
+    def grow(number: int, margins: tuple[float, ...], survivors: Survivors) -> Iterator[TrainedBranch]:
+        branch = fit_branch(number, scheme, features, survivors, branch_parameters, boosting_parameters, seed)
+        trained = _record(number, margins, branch, survivors, features)
         yield trained
-        if number == len(features["train"].squeezed):
+        if number == branches:
             return
-        for margin in limits.margins[number - 1]:
+        if not scheme.sequential:
+            yield from grow(number + 1, margins, survivors)
+            return
+        for margin in boosting_parameters.margins[number - 1]:
             # A closed branch lets nothing out, so all that reached it go on.
             remaining = (
-                survivors if branch is None else who_remains(logits, survivors, features, margin, limits)
+                survivors
+                if branch is None
+                else who_remains(trained.logits, survivors, valid.labels, margin, terms, rule)
             )
-            yield from grow((*margins, margin), remaining)
+            yield from grow(number + 1, (*margins, margin), remaining)
 
-    yield from grow((), everyone(features))
+    yield from grow(1, (), everyone(features))
 
 
 def _record(
-    training: str,
     number: int,
     margins: tuple[float, ...],
-    branch: Conv1dBranch | None,
+    branch: nn.Module | None,
     survivors: Survivors,
     features: Features,
-) -> tuple[TrainedBranch, dict[str, Tensor]]:
-    """Wrap a trained branch up, together with its logits for all three splits."""
+) -> TrainedBranch:
+    """Wrap a trained branch up, together with its outputs on all splits."""
     if branch is None:
         logits = {name: torch.zeros_like(split.logits) for name, split in features.items()}
     else:
         logits = {name: branch_logits(branch, split.squeezed[number - 1]) for name, split in features.items()}
-    trained = TrainedBranch(
-        training=training,
+    return TrainedBranch(
         branch=number,
         margins=margins,
         train_survivors=int(survivors["train"].sum()),
         valid_survivors=int(survivors["valid"].sum()),
         closed=branch is None,
         state={} if branch is None else branch.state_dict(),
-        logits={name: logits[name] for name in ("valid", "test")},
+        logits=logits,
     )
-    return trained, logits
 
 
-def configurations(limits: BoostingParameters) -> list[tuple[float, ...]]:
-    """All combinations of the margins, one tuple (m_1, ..., m_B) each."""
-    return list(itertools.product(*limits.margins))
+def tree_of(scheme: str, seed: int, trained: Sequence[TrainedBranch]) -> BranchTree:
+    """Put the branches of a scheme (its name) and a seed together; their outputs on train are not kept."""
+    rows = [
+        {
+            "training": scheme,
+            "branch": each.branch,
+            **margin_names(each.margins),
+            "train_survivors": each.train_survivors,
+            "valid_survivors": each.valid_survivors,
+            "closed": each.closed,
+        }
+        for each in trained
+    ]
+    logits = {name: torch.stack([each.logits[name] for each in trained]) for name in ("valid", "test")}
+    return BranchTree(scheme, seed, pd.DataFrame(rows), logits, [each.state for each in trained])

@@ -1,20 +1,32 @@
-"""When may a sample leave? Class Precision Margin, and two simpler rules to compare it with.
+"""When may a sample leave? Class Precision Margin, other rules, and thresholds branch after branch.
 
 CPM sets one confidence threshold per class and branch (abstract of arXiv 2509.08318). The exact rule
 is not published where we can read it; ours is: the samples that leave a branch as class c must be
 right at least as often as the backbone is when it says c, less a margin.
+
+An *exit rule* is one object: how sure a branch is of a sample, and how thresholds follow from *one* number a
+branch, its *knob*, and the validation samples that reach the branch. ``EXIT_RULES`` is the table of them.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+FULL, SURVIVORS = "full", "survivors"
+CALIBRATIONS = (FULL, SURVIVORS)  # on the whole validation split, or on what earlier branches passed on
 
 
 def confidence_and_class(logits: Tensor) -> tuple[Tensor, Tensor]:
     """Return the largest softmax probability and its class, both (..., N), of logits (..., N, K)."""
     confidence, predicted = logits.softmax(-1).max(-1)
     return confidence, predicted
+
+
+def leaves(confidence: Tensor, predicted: Tensor, thresholds: Tensor) -> Tensor:
+    """Which samples reach the threshold of their class: bool (N,), for thresholds (K,)."""
+    return confidence >= thresholds[predicted]
 
 
 def class_precision(predicted: Tensor, labels: Tensor, num_classes: int) -> Tensor:
@@ -29,47 +41,129 @@ def class_precision(predicted: Tensor, labels: Tensor, num_classes: int) -> Tens
     Tensor
         float64 (K,), nan for a class that is never predicted.
     """
-    said = torch.bincount(predicted, minlength=num_classes)
+    claimed = torch.bincount(predicted, minlength=num_classes)
     right = torch.bincount(predicted[predicted == labels], minlength=num_classes)
-    return right.double() / said.double()
+    return right.double() / claimed.double()
 
 
-def precision_bars(
-    precision: Tensor,
-    margins: Sequence[float],
-    ceiling: float = 1.0,
-    class_margins: Sequence[float] | None = None,
-) -> Tensor:
-    """The precision that each class must reach at each branch: the backbone's, less the margin.
+@dataclass(frozen=True)
+class Terms:
+    """What every calibration of an experiment has in common.
 
-    Parameters
-    ----------
-    precision : float64 (K,), of the backbone on the whole validation split.
-    margins : B numbers, in precision points (0.02 = 2 points); a negative one is stricter.
-    ceiling : no bar is higher. A strict margin would ask classes that are nearly always right for
-        more than certainty, and so keep the easiest images in; 1 asks them for no mistake.
-    class_margins : K numbers, added to the margin of every branch for that class; none by default.
-        A negative one suits a class that is costly to be wrongly given.
-
-    Returns
-    -------
-    Tensor
-        float64 (B, K).
-
-    Raises
-    ------
-    ValueError
-        If there are not as many ``class_margins`` as classes.
+    ``precision``: of the backbone a class on the whole validation split, float64 (K,). ``ceiling``: no bar is
+    higher; a strict margin would ask classes that are nearly always right for more than certainty, and so keep
+    the easiest images in, and 1 asks them for no mistake. ``class_margins``: K numbers, added to the margin of
+    every branch for that class; a negative one suits a class that is costly to be wrongly given.
+    ``min_support``: fewest samples that a threshold may rest on.
     """
-    asked = precision.double()
-    if class_margins is not None:
-        if len(class_margins) != len(precision):
-            raise ValueError(
-                f"boosting.class_margins has {len(class_margins)} numbers: give one for each of the "
-                f"{len(precision)} classes, or null"
-            )
-        asked = asked - torch.tensor(class_margins, dtype=torch.float64)
-    return torch.stack([(asked - margin).clamp(max=ceiling) for margin in margins])
+
+    precision: Tensor
+    min_support: int
+    ceiling: float = 1.0
+    class_margins: Sequence[float] | None = None
+
+    def bars(self, margin: float) -> Tensor:
+        """The precision that each class must reach: the backbone's, less the margin, float64 (K,).
+
+        Parameters
+        ----------
+        margin : in precision points (0.02 = 2 points); a negative one is stricter.
+
+        Raises
+        ------
+        ValueError
+            If there are not as many ``class_margins`` as classes.
+        """
+        precision = self.precision.double()
+        if self.class_margins is not None:
+            if len(self.class_margins) != len(precision):
+                raise ValueError(
+                    f"boosting.class_margins has {len(self.class_margins)} numbers: give one for each of the "
+                    f"{len(precision)} classes, or null"
+                )
+            precision = precision - torch.tensor(self.class_margins, dtype=torch.float64)
+        return (precision - margin).clamp(max=self.ceiling)
+
+
+class ExitRule:
+    """One threshold for all classes on the confidence: the knob. Other rules say what they do otherwise.
+
+    ``knobs`` is the range through which a comparison of rules turns the knob.
+    """
+
+    knobs: tuple[float, ...] = (
+        0.9999, 0.999, 0.998, 0.995, 0.99, 0.98, 0.97, 0.95, 0.93, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5,
+    )  # fmt: skip
+
+    def confidence(self, logits: Tensor) -> Tensor:
+        """How sure a branch is, (..., N), of logits (..., N, K): larger is surer."""
+        return confidence_and_class(logits)[0]
+
+    def outputs(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """How sure a branch is, and the class that it names, both (..., N), of logits (..., N, K)."""
+        return self.confidence(logits), confidence_and_class(logits)[1]
+
+    def thresholds(
+        self, confidence: Tensor, predicted: Tensor, labels: Tensor, knob: float, terms: Terms
+    ) -> Tensor:
+        """Fit the thresholds of one branch, (K,), of the dtype of ``confidence``; inf keeps a class in.
+
+        Parameters
+        ----------
+        confidence : as of ``outputs``, (n,), of the validation samples to calibrate on.
+        predicted, labels : int64 (n,).
+        knob : what is asked of this branch.
+        """
+        return torch.full((len(terms.precision),), knob, dtype=confidence.dtype)
+
+
+class Entropy(ExitRule):
+    """One threshold for all classes on the entropy: BranchyNet (arXiv 1709.01686). Its knob is in nats."""
+
+    knobs = (0.001, 0.005, 0.01, 0.03, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.7, 0.9, 1.1)
+
+    def confidence(self, logits: Tensor) -> Tensor:
+        """The entropy of the softmax, negative: the less, the surer."""
+        log_probability = logits.log_softmax(-1)
+        return (log_probability.exp() * log_probability).sum(-1)
+
+    def thresholds(
+        self, confidence: Tensor, predicted: Tensor, labels: Tensor, knob: float, terms: Terms
+    ) -> Tensor:
+        """Let those out whose entropy is at most the knob."""
+        return super().thresholds(confidence, predicted, labels, -knob, terms)
+
+
+class ClassPrecisionMargin(ExitRule):
+    """A threshold a class at which those that leave are as often right as its bar asks. Knob: the margin."""
+
+    knobs = (
+        -0.2,
+        -0.15,
+        -0.12,
+        -0.1,
+        -0.08,
+        -0.06,
+        -0.05,
+        -0.04,
+        -0.03,
+        -0.02,
+        -0.015,
+        -0.01,
+        -0.005,
+        0.0,
+        0.01,
+    )
+
+    def thresholds(
+        self, confidence: Tensor, predicted: Tensor, labels: Tensor, knob: float, terms: Terms
+    ) -> Tensor:
+        """Find the lowest confidence a class at which the samples above it still meet its bar."""
+        return cpm_thresholds(confidence, predicted, labels, terms.bars(knob), terms.min_support)
+
+
+CPM = ClassPrecisionMargin()
+EXIT_RULES: dict[str, ExitRule] = {"CPM": CPM, "confidence": ExitRule(), "entropy": Entropy()}
 
 
 def cpm_thresholds(
@@ -127,7 +221,14 @@ def precision_above(confidence: Tensor, right: Tensor) -> tuple[Tensor, Tensor, 
 
 
 def calibrate(
-    confidence: Tensor, predicted: Tensor, labels: Tensor, bars: Tensor, min_support: int, on: str
+    confidence: Tensor,
+    predicted: Tensor,
+    labels: Tensor,
+    knobs: Sequence[float],
+    terms: Terms,
+    calibration: str = SURVIVORS,
+    rule: ExitRule = CPM,
+    closed: Sequence[bool] | None = None,
 ) -> Tensor:
     """Set the thresholds of all branches of a cascade, one branch after the other.
 
@@ -135,33 +236,24 @@ def calibrate(
     ----------
     confidence, predicted : (B, N), what each branch says of the validation samples.
     labels : int64 (N,).
-    bars : (B, K), see ``precision_bars``.
-    on : "survivors" calibrates each branch on what the branches before it passed on, "full" on all.
+    knobs : B numbers; margins for CPM.
+    calibration : "survivors" calibrates each branch on what the branches before it passed on, "full" on all.
+    closed : B flags of branches that let nothing out; none by default.
 
     Returns
     -------
     Tensor
         Thresholds (B, K).
     """
-    if on not in ("full", "survivors"):
-        raise ValueError(f"calibration on {on!r}: use 'full' or 'survivors'")
+    if calibration not in CALIBRATIONS:
+        raise ValueError(f"calibration on {calibration!r}: use {' or '.join(map(repr, CALIBRATIONS))}")
     survivors = torch.ones(len(labels), dtype=torch.bool)
-    thresholds = []
-    for b in range(len(bars)):
-        seen = survivors if on == "survivors" else torch.ones_like(survivors)
-        thresholds.append(
-            cpm_thresholds(confidence[b][seen], predicted[b][seen], labels[seen], bars[b], min_support)
-        )
-        survivors = survivors & ~leaves(confidence[b], predicted[b], thresholds[b])
-    return torch.stack(thresholds)
-
-
-def leaves(confidence: Tensor, predicted: Tensor, thresholds: Tensor) -> Tensor:
-    """Which samples reach the threshold of their class: bool (N,), for thresholds (K,)."""
-    return confidence >= thresholds[predicted]
-
-
-def entropy(logits: Tensor) -> Tensor:
-    """Entropy in nats of the softmax of logits (..., K): the rule of BranchyNet (arXiv 1709.01686)."""
-    log_probability = logits.log_softmax(-1)
-    return -(log_probability.exp() * log_probability).sum(-1)
+    rows = []
+    for b, knob in enumerate(knobs):
+        seen = survivors if calibration == SURVIVORS else torch.ones_like(survivors)
+        row = rule.thresholds(confidence[b][seen], predicted[b][seen], labels[seen], knob, terms)
+        if closed is not None and closed[b]:
+            row = torch.full_like(row, torch.inf)
+        rows.append(row)
+        survivors = survivors & ~leaves(confidence[b], predicted[b], row)
+    return torch.stack(rows)

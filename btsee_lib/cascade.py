@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from btsee_lib.calibration import confidence_and_class, leaves
+from btsee_lib.calibration import CPM, ExitRule, leaves
 
 
 class Exits(NamedTuple):
@@ -73,6 +73,7 @@ class Cascade(nn.Module):
     branches : B modules with ``squeeze`` and ``forward``.
     thresholds : (B, K); a branch whose thresholds are all inf is closed and not run.
     image_shape : (C, H, W) that ``predict`` insists on; by default any that the network takes.
+    rule : the exit rule that the thresholds are of; it says how sure an exit is.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class Cascade(nn.Module):
         branches: Sequence[nn.Module],
         thresholds: Tensor,
         image_shape: Sequence[int] | None = None,
+        rule: ExitRule = CPM,
     ):
         super().__init__()
         _check_thresholds(thresholds, len(branches), backbone.num_classes)
@@ -92,6 +94,7 @@ class Cascade(nn.Module):
         self.branches = nn.ModuleList(branches)
         self.register_buffer("thresholds", thresholds.clone())
         self.image_shape = None if image_shape is None else tuple(image_shape)
+        self.rule = rule
         self._note_closed()
         self.register_load_state_dict_post_hook(lambda cascade, _: cascade._note_closed())
         self.eval()
@@ -122,7 +125,7 @@ class Cascade(nn.Module):
             if not is_last and self.closed[b]:
                 continue
             logits = feature_map if is_last else self.branches[b](self.branches[b].squeeze(feature_map))
-            sure, predicted = confidence_and_class(logits.float())  # in bf16 under autocast
+            sure, predicted = self.rule.outputs(logits.float())  # in bf16 under autocast
             # Of those that go on, the next exit overwrites this.
             label[remaining], confidence[remaining], exit_taken[remaining] = predicted, sure, b
             if not is_last:
@@ -135,5 +138,7 @@ class Cascade(nn.Module):
         shape = self.image_shape or tuple(images.shape[1:])
         kind = self.thresholds.dtype
         if images.ndim != 4 or tuple(images.shape[1:]) != shape or images.dtype != kind:
-            wanted = f"{str(kind).removeprefix('torch.')} (N, {', '.join(map(str, self.image_shape or 'CHW'))})"
-            raise ValueError(f"images are {images.dtype} {tuple(images.shape)}: expected normalised {wanted}")
+            expected = (
+                f"{str(kind).removeprefix('torch.')} (N, {', '.join(map(str, self.image_shape or 'CHW'))})"
+            )
+            raise ValueError(f"images are {images.dtype} {tuple(images.shape)}: expected normalised {expected}")

@@ -1,4 +1,4 @@
-"""The same code on one CPU, one GPU, several of them, or several machines.
+"""A reproducible torch, and the same code on one CPU, one GPU, several of them, or several machines.
 
 The engine is Lightning Fabric over ``torch.distributed``. Hugging Face Accelerate would do as well:
 both leave the training loop to its author. Fabric brings one further package along and Accelerate
@@ -8,23 +8,48 @@ to import, so it is imported where work starts, not where results are loaded.
 """
 
 import os
-import subprocess
-import sys
+import platform
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import nn
 
-from btsee_lib.config import Compute, ParameterError, compute_device, repository_root
+from btsee_lib.errors import ParameterError
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-ALONE = Compute(precision="32-true", processes=1)
 LONGEST_WAIT = timedelta(hours=3)
+
+
+def set_up_torch(seed: int, max_threads: int = 2) -> torch.device:
+    """Seed everything, ask for deterministic algorithms, and choose the device.
+
+    At most ``max_threads`` CPU threads are used, and fewer where ``OMP_NUM_THREADS`` says so: the
+    number of threads changes the last digits, so it is held where it can be.
+    """
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    # A GPU lacks some deterministic operators: it says so there, and does not end a long run.
+    torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
+    torch.backends.cudnn.allow_tf32 = False  # 32 bits are 32 bits
+    # Filling fresh memory is for finding errors; it costs a third of the training time here.
+    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.set_num_threads(min(max_threads, torch.get_num_threads()))
+    return compute_device()
+
+
+def compute_device() -> torch.device:
+    """Return the device that the heavy work runs on: a GPU where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 @contextmanager
@@ -52,21 +77,26 @@ def fits(number: int, device: torch.device) -> bool:
     return device.type == "cuda" and number <= torch.cuda.mem_get_info(device)[0] / 2
 
 
-def new_fabric(wanted: Compute) -> "Fabric":
-    """Return the engine of this process, one of ``wanted.processes`` that ``torchrun`` started.
+def new_fabric(precision: str = "32-true", processes: int = 1) -> "Fabric":
+    """Return the engine of this process, by default alone and in float32.
+
+    Parameters
+    ----------
+    precision : "32-true" or "bf16-mixed".
+    processes : how many ``torchrun`` has started, this one among them.
 
     Raises
     ------
     ParameterError
-        If another number of processes was started than the parameters say.
+        If another number of processes was started.
     """
     from lightning_fabric import Fabric
     from lightning_fabric.strategies import DDPStrategy
 
     started = int(os.environ["WORLD_SIZE"]) if launched() else 1
-    if started != wanted.processes:
+    if started != processes:
         raise ParameterError(
-            f"params.yaml: compute.processes is {wanted.processes}, but {started} were started: let them agree"
+            f"params.yaml: compute.processes is {processes}, but {started} were started: let them agree"
         )
     here = int(os.environ["LOCAL_WORLD_SIZE"]) if launched() else 1
     fabric = Fabric(
@@ -75,7 +105,7 @@ def new_fabric(wanted: Compute) -> "Fabric":
         num_nodes=started // here,
         # The others wait while the first process fetches or unpacks data.
         strategy=DDPStrategy(timeout=LONGEST_WAIT) if started > 1 else "auto",
-        precision=wanted.precision,
+        precision=precision,
     )
     fabric.launch()
     return fabric
@@ -86,27 +116,8 @@ def launched() -> bool:
     return torch.distributed.is_available() and torch.distributed.is_torchelastic_launched()
 
 
-def launch(processes: int, action: str) -> None:
-    """Run ``btsee_lib.pipeline ACTION`` in several processes on this machine, one a GPU or CPU.
-
-    On several machines that share the repository's folder, type the same on each:
-    ``torchrun --nnodes=2 --nproc-per-node=4 --rdzv-backend=c10d --rdzv-endpoint=FIRST:29500 -m
-    btsee_lib.pipeline backbone``, with ``compute.processes: 8``.
-
-    Raises
-    ------
-    ParameterError
-        If there are fewer GPUs than processes.
-    RuntimeError
-        If a process failed; what it said is on stderr.
-    """
-    gpus = torch.cuda.device_count()
-    if 0 < gpus < processes:
-        raise ParameterError(
-            f"params.yaml: compute.processes is {processes}, but this machine has {gpus} GPUs: lower it, "
-            "or start torchrun on each of several machines (btsee_lib/compute.py says how)"
-        )
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    done = subprocess.run([*torchrun, "-m", "btsee_lib.pipeline", action], cwd=repository_root())
-    if done.returncode:
-        raise RuntimeError(f"'btsee_lib.pipeline {action}' failed in one of {processes} processes: see above")
+def processor() -> str:
+    """What the processor calls itself."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []
+    models = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.machine()

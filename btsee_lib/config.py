@@ -1,17 +1,13 @@
-"""Parameters, the repository's root, and a reproducible torch.
+"""The parameters of an experiment, checked.
 
 ``params.yaml`` is the one place where parameters stand. Each of its sections is described by a
 class below, and ``params("backbone")`` reads, checks and returns one of them. A stage of
 ``dvc.yaml`` names the sections that its notebook reads.
 """
 
-import os
-import random
 from pathlib import Path
 from typing import Annotated, Literal
 
-import numpy as np
-import torch
 import yaml
 from pydantic import (
     AfterValidator,
@@ -24,6 +20,9 @@ from pydantic import (
     ValidationInfo,
     field_validator,
 )
+
+from btsee_lib.errors import ParameterError
+from btsee_lib.experiment import current_experiment
 
 
 def _no_bool(value: object) -> object:
@@ -47,17 +46,13 @@ Seed = Annotated[Int, Field(ge=0, lt=2**31)]
 Margin = Annotated[Float, Field(ge=-1, le=1)]
 
 
-class ParameterError(ValueError):
-    """``params.yaml`` holds something that cannot be used; the message names the key."""
-
-
 class Section(BaseModel):
     """A section of ``params.yaml``: unknown keys are refused, values do not change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Data(Section):
+class DataParameters(Section):
     name: str
     path: Annotated[str, Field(min_length=1)] | None
     image_size: Annotated[Int, Field(ge=8, le=1024)] | None
@@ -67,12 +62,13 @@ class Data(Section):
     limit: Annotated[Int, Field(ge=100)] | None
 
 
-class Compute(Section):
+class ComputeParameters(Section):
     precision: Literal["32-true", "bf16-mixed"]
     processes: Annotated[Int, Field(ge=1, le=1024)]
 
 
-class Backbone(Section):
+class BackboneParameters(Section):
+    name: Annotated[str, Field(min_length=1)]
     width: Annotated[Int, Field(ge=8, le=256)]
     stem: Literal["small", "imagenet"]
     epochs: Positive
@@ -88,12 +84,12 @@ class Backbone(Section):
     seed: Seed
 
 
-class Features(Section):
+class FeatureParameters(Section):
     batch_size: Positive
     dtype: Literal["float32", "float16"]
 
 
-class Branches(Section):
+class BranchParameters(Section):
     channels: Positive
     kernel_size: Literal[1, 3, 5, 7, 9, 11]
     labels: Literal["truth", "backbone"]
@@ -103,25 +99,23 @@ class Branches(Section):
     weight_decay: Annotated[Float, Field(ge=0, le=1)]
 
 
-class Boosting(Section):
+class BoostingParameters(Section):
     seeds: Annotated[list[Seed], Field(min_length=1), Distinct]
-    margins: Annotated[
-        list[Annotated[list[Margin], Field(min_length=1), Distinct]], Field(min_length=3, max_length=3)
-    ]
+    margins: Annotated[list[Annotated[list[Margin], Field(min_length=1), Distinct]], Field(min_length=1)]
     bar_ceiling: Annotated[Float, Field(gt=0, le=2)]
     class_margins: Annotated[list[Margin], Field(min_length=2)] | None = None
     min_support: Positive
     min_survivors: Positive
 
 
-class Evaluation(Section):
+class EvaluationParameters(Section):
     seed: Seed
     resamples: Annotated[Int, Field(ge=10)]
     confidence: Annotated[Float, Field(gt=0.5, lt=1)]
     max_drops: Annotated[list[Annotated[Float, Field(gt=0, le=100)]], Field(min_length=1)]
 
 
-class Deployment(Section):
+class DeploymentParameters(Section):
     max_drops: Annotated[list[Annotated[Float, Field(gt=0, le=100)]], Field(min_length=1), Distinct]
     published_drop: Annotated[Float, Field(gt=0, le=100)]
     threads: Annotated[Int, Field(ge=1, le=64)]
@@ -130,7 +124,6 @@ class Deployment(Section):
     latency_images: Annotated[Int, Field(ge=20)]
     batch_sizes: Annotated[list[Positive], Field(min_length=1), Distinct]
     rounds: Positive
-    compile: bool
 
     @field_validator("published_drop")
     @classmethod
@@ -140,39 +133,17 @@ class Deployment(Section):
         return value
 
 
-class Scale(Section):
-    images: Annotated[list[Annotated[Int, Field(ge=100)]], Field(min_length=2), Distinct]
-    widths: Annotated[list[Annotated[Int, Field(ge=8, le=256)]], Field(min_length=1), Distinct]
-    threads: Annotated[Int, Field(ge=1, le=64)]
-
-
-class Inspection(Section):
-    folds: Annotated[Int, Field(ge=3, le=10)]
-    miss_cost: Annotated[Int, Field(ge=1, le=10)]
-
-
 SECTIONS = {
-    "data": Data,
-    "compute": Compute,
-    "backbone": Backbone,
-    "features": Features,
-    "branches": Branches,
-    "boosting": Boosting,
-    "evaluation": Evaluation,
-    "deployment": Deployment,
-    "scale": Scale,
-    "inspection": Inspection,
+    "data": DataParameters,
+    "compute": ComputeParameters,
+    "backbone": BackboneParameters,
+    "features": FeatureParameters,
+    "branches": BranchParameters,
+    "boosting": BoostingParameters,
+    "evaluation": EvaluationParameters,
+    "deployment": DeploymentParameters,
 }
-NOT_EVERYWHERE = ("deployment", "scale", "inspection")  # sections that only one of the pipelines has
-
-
-def repository_root(start: Path | None = None) -> Path:
-    """Return the nearest folder, from the working directory upwards, that holds ``dvc.yaml``."""
-    start = Path(start or Path.cwd()).resolve()
-    for folder in (start, *start.parents):
-        if (folder / "dvc.yaml").is_file():
-            return folder
-    raise FileNotFoundError(f"no dvc.yaml in {start} or above it: start inside the repository")
+NOT_EVERYWHERE = ("deployment",)  # a section that not every pipeline has
 
 
 def params(section: str, path: Path | None = None) -> Section:
@@ -181,14 +152,14 @@ def params(section: str, path: Path | None = None) -> Section:
     Parameters
     ----------
     section : one of ``SECTIONS``.
-    path : the file, by default the one at the repository's root.
+    path : the file, by default the experiment's.
 
     Raises
     ------
     ParameterError
         If the file or the section cannot be used. The message names key, value and remedy.
     """
-    path = Path(path or repository_root() / "params.yaml")
+    path = Path(path or current_experiment().parameters)
     return checked_section(section, read_yaml(path), path.name)
 
 
@@ -207,19 +178,24 @@ def checked_section(section: str, everything: dict, file: str) -> Section:
 
 def check_params(path: Path | None = None) -> None:
     """Check every section, and each against the others, so that a wrong value is found before any long work."""
-    present = read_yaml(Path(path or repository_root() / "params.yaml"))
-    asked = [section for section in SECTIONS if section in present or section not in NOT_EVERYWHERE]
-    read = {section: params(section, path) for section in asked}
-    if "deployment" not in read:
+    path = Path(path or current_experiment().parameters)
+    everything = read_yaml(path)
+    asked = [section for section in SECTIONS if section in everything or section not in NOT_EVERYWHERE]
+    check_together({section: checked_section(section, everything, path.name) for section in asked}, path.name)
+
+
+def check_together(sections: dict[str, Section], file: str) -> None:
+    """Check sections that have been read from ``file`` against each other."""
+    if "deployment" not in sections:
         return
-    width, wanted = read["backbone"].width, read["deployment"]
-    name = Path(path or "params.yaml").name
-    if wanted.static_width >= width:
+    width, deployment = sections["backbone"].width, sections["deployment"]
+    if deployment.static_width >= width:
         raise ParameterError(
-            f"{name}: deployment.static_width is {wanted.static_width}: take less than backbone.width, {width}"
+            f"{file}: deployment.static_width is {deployment.static_width}: "
+            f"take less than backbone.width, {width}"
         )
-    if wanted.full_width == width:
-        raise ParameterError(f"{name}: deployment.full_width is {width}, as backbone.width: take another")
+    if deployment.full_width == width:
+        raise ParameterError(f"{file}: deployment.full_width is {width}, as backbone.width: take another")
 
 
 def read_yaml(path: Path) -> dict:
@@ -250,27 +226,3 @@ def _sentence(file: str, section: str, problem: ValidationError) -> str:
     first["msg"] = first["msg"].removeprefix("Value error, ")
     expected = first["msg"][0].lower() + first["msg"][1:]
     return f"{file}: {key} is {first['input']!r}: {expected}"
-
-
-def set_up_torch(seed: int, max_threads: int = 2) -> torch.device:
-    """Seed everything, ask for deterministic algorithms, and choose the device.
-
-    At most ``max_threads`` CPU threads are used, and fewer where ``OMP_NUM_THREADS`` says so: the
-    number of threads changes the last digits, so it is held where it can be.
-    """
-    random.seed(seed)
-    np.random.seed(seed)
-    torch.manual_seed(seed)
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    # A GPU lacks some deterministic operators: it says so there, and does not end a long run.
-    torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
-    torch.backends.cudnn.allow_tf32 = False  # 32 bits are 32 bits
-    # Filling fresh memory is for finding errors; it costs a third of the training time here.
-    torch.utils.deterministic.fill_uninitialized_memory = False
-    torch.set_num_threads(min(max_threads, torch.get_num_threads()))
-    return compute_device()
-
-
-def compute_device() -> torch.device:
-    """Return the device that the heavy work runs on: a GPU where there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -24,7 +24,10 @@ def count_macs(module: nn.Module, *inputs: Tensor) -> int:
 
 @dataclass(frozen=True)
 class CostModel:
-    """MACs of one image: ``stages`` (B + 1 numbers) and ``branches`` (B numbers)."""
+    """What one image costs: ``stages`` (B + 1 numbers) and ``branches`` (B numbers).
+
+    In MACs, or in another unit that adds up, such as milliseconds.
+    """
 
     stages: tuple[int, ...]
     branches: tuple[int, ...]
@@ -47,11 +50,11 @@ class CostModel:
 
     @property
     def backbone(self) -> int:
-        """MACs of the bare backbone."""
+        """The cost of the bare backbone."""
         return sum(self.stages)
 
-    def exit_macs(self, thresholds: Tensor) -> Tensor:
-        """MACs of a sample by its exit: int64 (B + 1,).
+    def by_exit(self, thresholds: Tensor) -> Tensor:
+        """The cost of a sample by its exit: (B + 1,).
 
         A branch whose thresholds (B, K) are all inf lets nothing out; it is not run and costs nothing.
         """
@@ -63,5 +66,5 @@ class CostModel:
         return spent
 
     def reduction(self, exits: Tensor, thresholds: Tensor) -> float:
-        """1 - (mean MACs a sample, branches included) / (MACs of the bare backbone)."""
-        return 1 - float(self.exit_macs(thresholds)[exits].double().mean()) / self.backbone
+        """1 - (mean cost of a sample, branches included) / (cost of the bare backbone)."""
+        return 1 - float(self.by_exit(thresholds)[exits].double().mean()) / self.backbone

@@ -1,4 +1,4 @@
-"""What cascades decide, image by image: their verdicts, their exits and what these cost."""
+"""What cascades decide, image by image: their answers, their exits and what these cost."""
 
 from dataclasses import dataclass
 
@@ -11,14 +11,18 @@ from btsee_lib.cascade import Exits, simulate
 from btsee_lib.cost import CostModel
 from btsee_lib.features import SplitFeatures
 
+Outputs = dict[
+    str, tuple[Tensor, Tensor]
+]  # by split: how sure branches are and the class they name, (B, N) each
+
 
 @dataclass(frozen=True)
 class SplitResult:
-    """One cascade on one split: its exits, and what follows from them image by image."""
+    """One cascade on one split: its exits, and image by image whether it is right and what it costs."""
 
     exits: Exits
     correct: Tensor
-    macs: Tensor
+    cost: Tensor
     reduction: float
     backbone_accuracy: float
     number_of_exits: int
@@ -43,7 +47,7 @@ def run_simulation(
     return SplitResult(
         exits=exits,
         correct=exits.label == split.labels,
-        macs=cost.exit_macs(thresholds)[exits.exit].float(),
+        cost=cost.by_exit(thresholds)[exits.exit].float(),
         reduction=cost.reduction(exits.exit, thresholds),
         backbone_accuracy=float((split.predicted == split.labels).double().mean()),
         number_of_exits=len(cost.stages),
@@ -55,15 +59,15 @@ class Decisions:
     """What every configuration decided on the test split.
 
     ``table`` has one row a seed x training x calibration x configuration; ``correct`` bool (R, N)
-    and ``macs`` float32 (R, N) hold its row's verdict and cost image by image;
-    ``backbone_correct`` bool (N,); ``backbone_macs`` the MACs of the bare backbone.
+    and ``cost`` float32 (R, N) say of its row image by image whether it is right and what it costs;
+    ``backbone_correct`` bool (N,); ``backbone_cost`` what the bare backbone costs.
     """
 
     table: pd.DataFrame
     correct: np.ndarray
-    macs: np.ndarray
+    cost: np.ndarray
     backbone_correct: np.ndarray
-    backbone_macs: int
+    backbone_cost: float
 
 
 class Tally:
@@ -71,19 +75,19 @@ class Tally:
 
     def __init__(self, features: Features, cost: CostModel):
         self.features, self.cost = features, cost
-        self.rows, self.correct, self.macs = [], [], []
+        self.rows, self.correct, self.spent = [], [], []
 
-    def add(self, names: dict, said: dict[str, tuple[Tensor, Tensor]], thresholds: Tensor) -> None:
+    def add(self, names: dict, outputs: Outputs, thresholds: Tensor) -> None:
         """Run one cascade.
 
         Parameters
         ----------
         names : what tells the cascade from others, the first columns of its row.
-        said : for valid and test, what the branches say: confidence and class, (B, N) each.
+        outputs : of the branches, for valid and test.
         thresholds : (B, K).
         """
         result = {
-            name: run_simulation(*said[name], self.features[name], thresholds, self.cost)
+            name: run_simulation(*outputs[name], self.features[name], thresholds, self.cost)
             for name in ("valid", "test")
         }
         chosen_by = result["valid"].summary()
@@ -93,7 +97,7 @@ class Tally:
             | {"valid_drop": chosen_by["drop"], "valid_reduction": chosen_by["reduction"]}
         )
         self.correct.append(result["test"].correct.numpy())
-        self.macs.append(result["test"].macs.numpy())
+        self.spent.append(result["test"].cost.numpy())
 
     def decisions(self) -> Decisions:
         """Return all that was collected."""
@@ -101,7 +105,7 @@ class Tally:
         return Decisions(
             table=pd.DataFrame(self.rows),
             correct=np.stack(self.correct),
-            macs=np.stack(self.macs),
+            cost=np.stack(self.spent),
             backbone_correct=(test.predicted == test.labels).numpy(),
-            backbone_macs=self.cost.backbone,
+            backbone_cost=self.cost.backbone,
         )

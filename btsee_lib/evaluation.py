@@ -8,6 +8,7 @@ members are picked on the validation split.
 
 import itertools
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,88 +16,108 @@ import torch
 from scipy.stats import binomtest
 from torch import Tensor
 
-from btsee_lib.boosting import Features, backbone_precision, configurations
-from btsee_lib.calibration import calibrate, confidence_and_class, precision_bars
+from btsee_lib.boosting import BranchTree, Features, calibration_terms, configurations, margin_names
+from btsee_lib.calibration import CALIBRATIONS, CPM, FULL, SURVIVORS, ExitRule, Terms, calibrate
 from btsee_lib.cascade import simulate
-from btsee_lib.config import Boosting as BoostingParameters
 from btsee_lib.cost import CostModel
-from btsee_lib.decisions import Decisions, Tally
+from btsee_lib.decisions import Decisions, Outputs, Tally
 
-CELLS = [("independent", "full"), ("independent", "survivors"), ("boosted", "full"), ("boosted", "survivors")]
-BASELINE, BTS_EE = CELLS[0], CELLS[3]
+if TYPE_CHECKING:
+    from btsee_lib.config import BoostingParameters
+
+
+class Cell(NamedTuple):
+    """One of the 2 x 2: how the branches are trained, and on what they are calibrated."""
+
+    training: str
+    calibration: str
+
+
+BASELINE, BTS_EE = Cell("independent", FULL), Cell("boosted", SURVIVORS)
 TIE = 1e-6  # points: smaller differences are of rounding
 
 
-def calibrated(
-    trained: object,
-    cell: tuple[str, str],
-    margins: tuple[float, ...],
-    said: dict[str, tuple[Tensor, Tensor]],
-    features: Features,
-    limits: BoostingParameters,
-) -> tuple[dict[str, tuple[Tensor, Tensor]], Tensor]:
-    """Pick the branches of a configuration and set their thresholds on ``valid``.
+class Calibrated(NamedTuple):
+    """The branches of one configuration, ready to run: outputs on valid and test, thresholds (B, K)."""
+
+    outputs: Outputs
+    thresholds: Tensor
+
+
+class Calibrator:
+    """Sets thresholds for the configurations of one tree: what its branches say is worked out once.
 
     Parameters
     ----------
-    trained : the branches of one seed, ``stored.SeedBranches``.
-    said : what all of them say: confidence and class (nodes, N), for valid and test.
-
-    Returns
-    -------
-    What the chosen branches say, (B, N), and the thresholds (B, K).
+    tree : the trained branches.
+    terms : of all calibrations, see ``boosting.calibration_terms``.
     """
-    training, calibration = cell
-    nodes = trained.rows(training, margins)
-    chosen = {name: (confidence[nodes], predicted[nodes]) for name, (confidence, predicted) in said.items()}
-    bars = precision_bars(backbone_precision(features), margins, limits.bar_ceiling, limits.class_margins)
-    bars[trained.nodes["closed"].to_numpy()[nodes]] = torch.nan  # a closed branch lets nothing out
-    return chosen, calibrate(*chosen["valid"], features["valid"].labels, bars, limits.min_support, calibration)
+
+    def __init__(self, tree: BranchTree, features: Features, terms: Terms, rule: ExitRule = CPM):
+        self.tree, self.terms, self.rule = tree, terms, rule
+        self.labels = features["valid"].labels
+        self.outputs = {name: rule.outputs(logits) for name, logits in tree.logits.items()}
+
+    def calibrated(self, margins: Sequence[float], calibration: str = SURVIVORS) -> Calibrated:
+        """Pick the branches of a configuration and set their thresholds on ``valid``.
+
+        Parameters
+        ----------
+        margins : one a branch; the knobs, if the rule has others.
+        calibration : one of ``calibration.CALIBRATIONS``.
+        """
+        rows = self.tree.rows(margins)
+        outputs = {
+            name: (confidence[rows], predicted[rows]) for name, (confidence, predicted) in self.outputs.items()
+        }
+        closed = self.tree.nodes["closed"].to_numpy()[rows]
+        thresholds = calibrate(
+            *outputs["valid"], self.labels, margins, self.terms, calibration, self.rule, closed
+        )
+        return Calibrated(outputs, thresholds)
 
 
 def evaluate_configurations(
-    cascades: Iterable, features: Features, cost: CostModel, limits: BoostingParameters
+    trees: Iterable[BranchTree],
+    features: Features,
+    cost: CostModel,
+    parameters: "BoostingParameters",
+    rule: ExitRule = CPM,
 ) -> Decisions:
-    """Calibrate every configuration of every cell on ``valid`` and run it.
-
-    Parameters
-    ----------
-    cascades : the trained branches, one ``stored.SeedBranches`` a seed.
-    """
-    tally = Tally(features, cost)
-    for trained in cascades:
-        said = {name: confidence_and_class(logits) for name, logits in trained.logits.items()}
-        for cell, margins in itertools.product(CELLS, configurations(limits)):
-            chosen, thresholds = calibrated(trained, cell, margins, said, features, limits)
-            names = {"seed": trained.seed, "training": cell[0], "calibration": cell[1]}
-            names |= {f"m{b}": margin for b, margin in enumerate(margins, start=1)}
-            tally.add(names, chosen, thresholds)
+    """Calibrate every configuration of every tree on ``valid``, on all of it and on survivors, and run it."""
+    tally, terms = Tally(features, cost), calibration_terms(features, parameters)
+    for tree in trees:
+        calibrator = Calibrator(tree, features, terms, rule)
+        for calibration, margins in itertools.product(CALIBRATIONS, configurations(parameters)):
+            names = {"seed": tree.seed, "training": tree.scheme, "calibration": calibration}
+            tally.add(names | margin_names(margins), *calibrator.calibrated(margins, calibration))
     return tally.decisions()
 
 
 def class_exits(
-    cascades: Iterable,
+    trees: Iterable[BranchTree],
     features: Features,
-    limits: BoostingParameters,
-    cell: tuple[str, str],
-    margins: tuple[float, ...],
+    terms: Terms,
+    margins: Sequence[float],
     classes: Sequence[str],
 ) -> pd.DataFrame:
-    """Where the test images of each true class leave: ``class, exit, share``, averaged over seeds."""
-    labels = features["test"].labels
+    """Where the test images of each true class leave: ``class, exit, share``, averaged over the trees."""
+    labels, exits_in_all = features["test"].labels, len(margins) + 1
     shares = []
-    for trained in cascades:
-        said = {name: confidence_and_class(logits) for name, logits in trained.logits.items()}
-        chosen, thresholds = calibrated(trained, cell, margins, said, features, limits)
-        exits = simulate(*chosen["test"], features["test"].predicted, thresholds).exit
-        counts = torch.bincount(
-            labels * (len(margins) + 1) + exits, minlength=len(classes) * (len(margins) + 1)
-        )
+    for tree in trees:
+        outputs, thresholds = Calibrator(tree, features, terms).calibrated(margins)
+        exits = simulate(*outputs["test"], features["test"].predicted, thresholds).exit
+        counts = torch.bincount(labels * exits_in_all + exits, minlength=len(classes) * exits_in_all)
         counts = counts.view(len(classes), -1).double()
         shares.append(counts / counts.sum(1, keepdim=True))
     mean = torch.stack(shares).mean(0)
     rows = [(name, e + 1, float(mean[c, e])) for c, name in enumerate(classes) for e in range(mean.shape[1])]
     return pd.DataFrame(rows, columns=["class", "exit", "share"])
+
+
+def cells_of(table: pd.DataFrame) -> list[Cell]:
+    """Return the cells of a table, in the order in which they first stand there."""
+    return [Cell(*row) for row in table[["training", "calibration"]].drop_duplicates().itertuples(index=False)]
 
 
 def mean_over_seeds(table: pd.DataFrame) -> pd.DataFrame:
@@ -109,9 +130,9 @@ def configuration_columns(table: pd.DataFrame) -> list[str]:
     return [name for name in table.columns[: table.columns.get_loc("accuracy")] if name != "seed"]
 
 
-def of_cell(table: pd.DataFrame, cell: tuple[str, str]) -> pd.DataFrame:
+def of_cell(table: pd.DataFrame, cell: Cell) -> pd.DataFrame:
     """The rows of one cell."""
-    return table[(table["training"] == cell[0]) & (table["calibration"] == cell[1])]
+    return table[(table["training"] == cell.training) & (table["calibration"] == cell.calibration)]
 
 
 def on_front(drop: Sequence[float], reduction: Sequence[float]) -> np.ndarray:
@@ -128,16 +149,16 @@ def on_front(drop: Sequence[float], reduction: Sequence[float]) -> np.ndarray:
 def fronts(mean_table: pd.DataFrame) -> pd.DataFrame:
     """The Pareto front of every cell, its members picked on ``valid``, ordered by test reduction."""
     parts = []
-    for cell in CELLS:
+    for cell in cells_of(mean_table):
         rows = of_cell(mean_table, cell)
         parts.append(rows[on_front(rows["valid_drop"], rows["valid_reduction"])].sort_values("reduction"))
     return pd.concat(parts)
 
 
-def drop_at(reduction: np.ndarray, drop: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Interpolate the drop of a curve at the wanted reductions; its end value holds beyond its ends."""
+def drop_at(reduction: np.ndarray, drop: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """Interpolate the drop of a curve at given reductions; its end value holds beyond its ends."""
     order = np.argsort(reduction, kind="stable")
-    return np.interp(wanted, reduction[order], drop[order])
+    return np.interp(at, reduction[order], drop[order])
 
 
 def distance_to_front(reduction: np.ndarray, drop: np.ndarray, front: np.ndarray) -> np.ndarray:
@@ -159,7 +180,7 @@ def recommend(mean_table: pd.DataFrame, max_drops: Iterable[float]) -> pd.DataFr
     """
     rows = []
     for max_drop in max_drops:
-        for cell in CELLS:
+        for cell in cells_of(mean_table):
             allowed = of_cell(mean_table, cell)
             allowed = allowed[allowed["valid_drop"] <= max_drop]
             if len(allowed):

@@ -1,7 +1,7 @@
 """One pass of the frozen backbone, keeping only what the branches will ever read.
 
-The backbone does not change, so what a branch reads of an image can be computed once. Strip pooling
-has no parameters, so the strips are enough: C x (H + W) numbers in place of C x H x W. They are
+The backbone does not change, so what a branch reads of an image can be computed once. A branch's ``squeeze``
+has no parameters, so what it leaves is enough: C x (H + W) numbers in place of C x H x W for strips. They are
 written batch by batch and read through memory maps, so memory does not grow with the number of images.
 """
 
@@ -12,18 +12,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from btsee_lib.backbone import StagedResNet18
-from btsee_lib.compute import ALONE, borrowed, fits, new_fabric
-from btsee_lib.config import Features as FeatureParameters
-from btsee_lib.disk import check_space
+from btsee_lib.branches import Conv1dBranch
+from btsee_lib.compute import borrowed, fits, new_fabric
 from btsee_lib.data.splits import Splits
+from btsee_lib.disk import check_space
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
+    from btsee_lib.config import FeatureParameters
+
 SPLITS = ("train", "valid", "test")
+Squeeze = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -47,41 +49,36 @@ class SplitFeatures:
         return len(self.labels)
 
 
-def strip_pool(feature_map: Tensor) -> Tensor:
-    """Average a square map over its width and over its height, and lay the two strips end to end.
+def walk_stages(
+    backbone: nn.Module, images: Tensor, squeeze: Squeeze = Conv1dBranch.squeeze
+) -> tuple[list[Tensor], Tensor]:
+    """Walk a backbone that has ``stages``, each but the last followed by a branch.
 
     Parameters
     ----------
-    feature_map : float (N, C, H, W) with H = W.
+    images : normalised, float (N, C, H, W).
+    squeeze : what a branch does to the feature map of its stage first.
 
     Returns
     -------
-    Tensor
-        (N, C, H + W): first a value for each row, then one for each column. After strip pooling
-        (Hou 2020, arXiv 2003.13328); how the paper feeds its 1-D convolutions is not published.
+    What the branches read, (N, C_b, L_b) each, and the backbone's logits (N, K).
     """
-    if feature_map.ndim != 4 or feature_map.shape[2] != feature_map.shape[3]:
-        raise ValueError(f"strip pooling expects a map (N, C, H, W) with H = W, not {tuple(feature_map.shape)}")
-    return torch.cat([feature_map.mean(3), feature_map.mean(2)], dim=2)
-
-
-def walk_stages(backbone: StagedResNet18, images: Tensor) -> tuple[list[Tensor], Tensor]:
-    """Return the strips after each stage but the last, and the logits, for normalised images."""
     squeezed = []
     feature_map = images.contiguous(memory_format=torch.channels_last)
     for stage in backbone.stages[:-1]:
         feature_map = stage(feature_map)
-        squeezed.append(strip_pool(feature_map))
+        squeezed.append(squeeze(feature_map))
     return squeezed, backbone.stages[-1](feature_map)
 
 
 def store_features(
-    backbone: StagedResNet18,
+    backbone: nn.Module,
     splits: Splits,
     folder: Path,
-    parameters: FeatureParameters,
+    parameters: "FeatureParameters",
     progress: Callable[[Sequence], Sequence] = iter,
     fabric: "Fabric | None" = None,
+    squeeze: Squeeze = Conv1dBranch.squeeze,
 ) -> None:
     """Write the features of all three splits as ``.npy`` files into ``folder``.
 
@@ -89,26 +86,27 @@ def store_features(
     ----------
     parameters : ``dtype`` is that of the strips; the logits are float32.
     fabric : the engine; by default this process alone, in float32. Each process fills a run of rows.
+    squeeze : of the branches that are to read the features.
 
     Raises
     ------
     DataError
         If the disk has no room for them; nothing has been written then.
     """
-    fabric = fabric or new_fabric(ALONE)
+    fabric = fabric or new_fabric()
     backbone.eval()
     with borrowed(backbone):
         if fabric.is_global_zero:
-            _create_files(backbone, splits, folder, parameters.dtype)
+            _create_files(backbone, splits, folder, parameters.dtype, squeeze)
         fabric.barrier()
         for name in progress(SPLITS):
-            _fill_files(backbone, splits, name, folder, parameters.batch_size, fabric)
+            _fill_files(backbone, splits, name, folder, parameters.batch_size, fabric, squeeze)
 
 
-def _create_files(backbone: StagedResNet18, splits: Splits, folder: Path, dtype: str) -> None:
+def _create_files(backbone: nn.Module, splits: Splits, folder: Path, dtype: str, squeeze: Squeeze) -> None:
     device = next(backbone.parameters()).device
     with torch.inference_mode():
-        squeezed, logits = walk_stages(backbone, splits.normalise(splits.train.images[:1].to(device)))
+        squeezed, logits = walk_stages(backbone, splits.normalise(splits.train.images[:1].to(device)), squeeze)
     kinds = [(tuple(strips.shape[1:]), np.dtype(dtype)) for strips in squeezed]
     kinds.append((tuple(logits.shape[1:]), np.dtype(np.float32)))
     images = sum(len(getattr(splits, name)) for name in SPLITS)
@@ -122,7 +120,13 @@ def _create_files(backbone: StagedResNet18, splits: Splits, folder: Path, dtype:
 
 
 def _fill_files(
-    backbone: StagedResNet18, splits: Splits, name: str, folder: Path, batch_size: int, fabric: "Fabric"
+    backbone: nn.Module,
+    splits: Splits,
+    name: str,
+    folder: Path,
+    batch_size: int,
+    fabric: "Fabric",
+    squeeze: Squeeze,
 ) -> None:
     """Write this process's rows of one split."""
     split = getattr(splits, name)
@@ -136,7 +140,7 @@ def _fill_files(
         for start in mine:
             batch = split.images[start : start + batch_size].to(fabric.device)
             with fabric.autocast():
-                squeezed, logits = walk_stages(backbone, splits.normalise(batch))
+                squeezed, logits = walk_stages(backbone, splits.normalise(batch), squeeze)
             for writer, values in zip(writers, [*squeezed, logits], strict=True):
                 writer.write(values)
     for writer in writers:

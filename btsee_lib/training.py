@@ -10,28 +10,46 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
 
 from btsee_lib.augmentation import Draws, augment, draw
-from btsee_lib.backbone import StagedResNet18, predict_logits
-from btsee_lib.checkpoints import Checkpoint
-from btsee_lib.compute import ALONE, fits, new_fabric, training_format
-from btsee_lib.config import Backbone as BackboneParameters
-from btsee_lib.config import ParameterError
+from btsee_lib.backbone import new_backbone, predict_logits
+from btsee_lib.compute import fits, new_fabric, set_up_torch, training_format
 from btsee_lib.data.splits import Splits
+from btsee_lib.disk import Checkpoint
+from btsee_lib.errors import ParameterError
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
+    from btsee_lib.config import BackboneParameters
+
 WATCHED = 2000
 
 
-def train_backbone(
-    backbone: StagedResNet18,
+def new_trained_backbone(
     splits: Splits,
-    parameters: BackboneParameters,
+    parameters: "BackboneParameters",
+    progress: Callable = iter,
+    fabric: "Fabric | None" = None,
+    checkpoint: Checkpoint | None = None,
+) -> tuple[nn.Module, pd.DataFrame]:
+    """Build a backbone from its seed and train it: the network, on the CPU, and its learning curve.
+
+    See ``train_backbone``.
+    """
+    set_up_torch(parameters.seed)
+    backbone = new_backbone(splits, parameters)
+    history = train_backbone(backbone, splits, parameters, progress, fabric, checkpoint)
+    return backbone.cpu(), history
+
+
+def train_backbone(
+    backbone: nn.Module,
+    splits: Splits,
+    parameters: "BackboneParameters",
     progress: Callable = iter,
     fabric: "Fabric | None" = None,
     checkpoint: Checkpoint | None = None,
@@ -55,7 +73,7 @@ def train_backbone(
         The validation figures are of the first ``WATCHED`` images, for the eye: nothing is chosen
         by them.
     """
-    fabric = fabric or new_fabric(ALONE)
+    fabric = fabric or new_fabric()
     training = Training(backbone, splits, parameters, fabric)
     # Decided by the first process, so that all of them go on from the same epoch.
     state = fabric.broadcast(checkpoint.load() if checkpoint and fabric.is_global_zero else None)
@@ -74,9 +92,7 @@ def train_backbone(
 class Training:
     """A training under way: network, optimizer, learning rate, random numbers, images, and the engine."""
 
-    def __init__(
-        self, backbone: StagedResNet18, splits: Splits, parameters: BackboneParameters, fabric: "Fabric"
-    ):
+    def __init__(self, backbone: nn.Module, splits: Splits, parameters: "BackboneParameters", fabric: "Fabric"):
         self.backbone, self.splits, self.parameters, self.fabric = backbone, splits, parameters, fabric
         self.generator = torch.Generator().manual_seed(parameters.seed)
         self.optimizer = torch.optim.SGD(
@@ -90,7 +106,7 @@ class Training:
             batch_sizes(len(splits.train), parameters.batch_size, fabric.world_size)
         )
         self.schedule = new_schedule(self.optimizer, parameters, steps)
-        self.format = training_format(backbone.width)
+        self.format = training_format(narrowest(backbone))
         backbone.to(memory_format=self.format)
         self.network, self.stepper = fabric.setup(backbone, self.optimizer)
         images = splits.train.images
@@ -183,7 +199,7 @@ def share_of_batch(number: int, rank: int, processes: int) -> Share:
     return Share(positions, len(positions) * processes / number)
 
 
-def new_schedule(optimizer: torch.optim.Optimizer, parameters: BackboneParameters, steps: int) -> LRScheduler:
+def new_schedule(optimizer: torch.optim.Optimizer, parameters: "BackboneParameters", steps: int) -> LRScheduler:
     """Return the learning rate by step: one cycle, or the falling half of a cosine."""
     if parameters.schedule == "cosine":
         return CosineAnnealingLR(optimizer, steps)
@@ -196,7 +212,12 @@ def new_schedule(optimizer: torch.optim.Optimizer, parameters: BackboneParameter
     )
 
 
-def _watch(backbone: StagedResNet18, splits: Splits) -> dict[str, float]:
+def narrowest(network: nn.Module) -> int:
+    """Return the fewest channels that a convolution of the network puts out."""
+    return min(each.out_channels for each in network.modules() if isinstance(each, nn.Conv2d))
+
+
+def _watch(backbone: nn.Module, splits: Splits) -> dict[str, float]:
     labels = splits.valid.labels[:WATCHED]
     logits = predict_logits(backbone, splits, splits.valid.images[:WATCHED])
     return {

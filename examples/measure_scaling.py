@@ -1,36 +1,91 @@
-"""How cost grows with the work: time and peak memory of the steps that take long, measured.
+"""Measure how time and memory grow with images and width: python examples/measure_scaling.py (five minutes).
 
-Each measurement runs in a process of its own, so that its peak of memory is its own, and reads its
-images from a memory-mapped file, as large data sets are read. The networks are untrained: a step takes
-as long whatever the weights are. All branches see all images, which is the most that they can see.
+Writes reports/measured/scaling.csv, which notebook 08 reads. Each measurement runs in a process of its own, so
+that its peak of memory is its own, and reads its images from a memory-mapped file, as large data sets are read.
+The networks are untrained: a step takes as long whatever the weights are. All branches see all images, which is
+the most that they can see.
+
+Counted is *anonymous* memory, which the work itself has asked for. Pages of a memory-mapped file are left out:
+the system drops them when it needs the room.
 """
 
+import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from itertools import pairwise
 from multiprocessing import get_context
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
+from tqdm import tqdm
 
 from btsee_lib import boosting
-from btsee_lib.store import results as stored
 from btsee_lib.backbone import StagedResNet18
-from btsee_lib.config import Scale, params, set_up_torch
+from btsee_lib.compute import processor, set_up_torch
+from btsee_lib.config import params
+from btsee_lib.cost import CostModel
+from btsee_lib.data import ImageSet, Splits
 from btsee_lib.evaluation import evaluate_configurations
+from btsee_lib.experiment import repository_root
 from btsee_lib.features import load_features, store_features
-from btsee_lib.deployment.machine import processor
-from btsee_lib.studies.memory import PeakMemory
-from btsee_lib.data.splits import ImageSet, Splits
+from btsee_lib.schemes import SCHEMES, Scheme
+from btsee_lib.store import load_data
 from btsee_lib.training import train_backbone
 
+IMAGES = (5000, 10000, 20000, 40000, 70000)
+WIDTHS = (8, 16, 32, 64)
+THREADS = 2
 TRAIN_SHARE = 5 / 7  # of the images, as in the published data set; the rest are valid and test
 EPOCH_PART = 10  # an epoch of training is measured on this fraction of the images: it takes longest
 NOTHING_LEAVES = {"margins": [[-1.0, -0.99, -0.98, -0.97]] * 3, "bar_ceiling": 2.0}
+INTERVAL = 0.005  # seconds between two looks
+STATUS = Path("/proc/self/status")
+
+
+def anonymous_memory() -> float:
+    """Megabytes of anonymous memory that this process holds now; nan where the system does not tell."""
+    try:
+        lines = STATUS.read_text().splitlines()
+    except OSError:
+        return float("nan")
+    sizes = [line.split()[1] for line in lines if line.startswith("RssAnon:")]
+    return int(sizes[0]) * 1024 / 1e6 if sizes else float("nan")
+
+
+class PeakMemory:
+    """Watches a ``with`` block from a thread; afterwards ``megabytes`` is what it took at its peak.
+
+    What the process held before the block is taken off.
+    """
+
+    def __enter__(self) -> "PeakMemory":
+        self._before = self._peak = anonymous_memory()
+        self._done = threading.Event()
+        self._watcher = threading.Thread(target=self._watch, daemon=True)
+        self._watcher.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._look()
+        self._done.set()
+        self._watcher.join()
+
+    @property
+    def megabytes(self) -> float:
+        """The peak, in megabytes (10**6 bytes) above what was held before."""
+        return self._peak - self._before
+
+    def _watch(self) -> None:
+        while not self._done.wait(INTERVAL):
+            self._look()
+
+    def _look(self) -> None:
+        self._peak = max(self._peak, anonymous_memory())
 
 
 class Work(NamedTuple):
@@ -49,7 +104,10 @@ class Work(NamedTuple):
 
 
 def measure_scaling(
-    splits: Splits, wanted: Scale, width: int, folder: Path, progress: Callable[[list], Iterable] = iter
+    splits: Splits,
+    width: int,
+    folder: Path,
+    progress: Callable[[list], Iterable] = iter,
 ) -> pd.DataFrame:
     """Measure every task on more and more images, and on the fewest of them in wider and wider networks.
 
@@ -67,52 +125,18 @@ def measure_scaling(
     """
     store_images(splits, folder)
     rows = []
-    for images, wide in progress(_points(wanted, width)):
+    for images, wide in progress(_points(width)):
         for task in TASKS:
             number = images // EPOCH_PART if task == "one epoch" else images
-            rows.append(_in_own_process(Work(task, number, wide, folder, wanted.threads)))
+            rows.append(_in_own_process(Work(task, number, wide, folder, THREADS)))
         for file in (folder / f"features_{images}_{wide}").iterdir():
             file.unlink()
     return pd.DataFrame(rows)
 
 
-def rates(table: pd.DataFrame) -> pd.DataFrame:
-    """Fit a straight line to the time of each task over the images: ``task, fixed, per_image, misfit``.
-
-    ``fixed`` in seconds, ``per_image`` in milliseconds; ``misfit`` is the largest deviation of a
-    measurement from its line, as a share of the measurement.
-    """
-    rows = []
-    width = table["width"][table["images"].idxmax()]
-    for task, points in table[table["width"] == width].groupby("task", sort=False):
-        slope, fixed = np.polyfit(points["images"], points["seconds"], 1)
-        misfit = (fixed + slope * points["images"] - points["seconds"]).abs() / points["seconds"]
-        rows.append({"task": task, "fixed": fixed, "per_image": 1000 * slope, "misfit": misfit.max()})
-    return pd.DataFrame(rows)
-
-
-def memory_growth(table: pd.DataFrame) -> pd.DataFrame:
-    """Set the growth of each task's peak of memory, over the images, against that of the files.
-
-    Returns
-    -------
-    DataFrame
-        ``task, megabytes`` (growth of the peak), ``files`` (growth of what the feature pass stores)
-        and ``share``, the first over the second.
-    """
-    rows = table[table["width"] == table["width"][table["images"].idxmax()]].sort_values("images")
-    grown = rows.groupby("task", sort=False)[["megabytes", "stored"]].agg(
-        lambda each: each.iloc[-1] - each.iloc[0]
-    )
-    grown = grown.assign(files=grown.loc["feature pass", "stored"]).drop(columns="stored")
-    return grown.assign(share=grown["megabytes"] / grown["files"]).reset_index()
-
-
-def _points(wanted: Scale, width: int) -> list[tuple[int, int]]:
-    fewest = min(wanted.images)
-    return [(images, width) for images in wanted.images] + [
-        (fewest, wide) for wide in wanted.widths if wide != width
-    ]
+def _points(width: int) -> list[tuple[int, int]]:
+    fewest = min(IMAGES)
+    return [(images, width) for images in IMAGES] + [(fewest, wide) for wide in WIDTHS if wide != width]
 
 
 def _in_own_process(work: Work) -> dict[str, object]:
@@ -154,17 +178,21 @@ def _feature_pass(work: Work, splits: Splits) -> None:
 def _one_branch(work: Work, _: Splits) -> None:
     features = load_features(work.features)
     everyone = boosting.everyone(features)
-    boosting.fit_branch(1, features, everyone, params("branches"), params("boosting"), seed=0)
+    boosting.fit_branch(1, Scheme(), features, everyone, params("branches"), params("boosting"), seed=0)
 
 
 def _all_configurations(work: Work, splits: Splits) -> None:
     features = load_features(work.features)
-    limits = params("boosting").model_copy(update=NOTHING_LEAVES)
-    arguments = (features, params("branches"), limits, 0)
-    trained = [*boosting.train_independent(*arguments), *boosting.train_boosted_tree(*arguments)]
-    stored.write_branches(work.features, trained)
-    cost = stored.cost_model(_network(work, splits), features, splits)
-    evaluate_configurations([stored.read_branches(work.features, 0)], features, cost, limits)
+    parameters = params("boosting").model_copy(update=NOTHING_LEAVES)
+    arguments = (features, params("branches"), parameters, 0)
+    trees = [
+        boosting.tree_of(name, 0, list(boosting.train_tree(scheme, *arguments)))
+        for name, scheme in SCHEMES.items()
+    ]
+    numbers = range(1, len(features["train"].squeezed) + 1)
+    branches = [boosting.initial_branch(number, features, params("branches"), 0) for number in numbers]
+    cost = CostModel.measure(_network(work, splits), branches, splits.test.images.shape[1:])
+    evaluate_configurations(trees, features, cost, parameters)
 
 
 def _one_epoch(work: Work, splits: Splits) -> None:
@@ -196,10 +224,23 @@ def _mapped_splits(work: Work) -> Splits:
     images = torch.from_numpy(np.load(work.folder / "images.npy", mmap_mode="c"))
     labels = torch.from_numpy(np.load(work.folder / "labels.npy", mmap_mode="c"))
     if work.images > len(labels):
-        raise ValueError(f"scale.images asks for {work.images:,} images, the data set has {len(labels):,}")
+        raise ValueError(f"{work.images:,} images are asked for, the data set has {len(labels):,}")
     train = int(TRAIN_SHARE * work.images)
     ends = (0, train, (train + work.images) // 2, work.images)
     parts = [ImageSet(images[start:end], labels[start:end]) for start, end in pairwise(ends)]
     channels = images.shape[1]
     names = tuple(str(number) for number in range(int(labels.max()) + 1))
     return Splits(*parts, classes=names, mean=(0.5,) * channels, std=(0.5,) * channels, source="images.npy")
+
+
+def main() -> None:
+    """Measure on the data set of ``params.yaml`` and write the table."""
+    with TemporaryDirectory() as folder:
+        table = measure_scaling(load_data(), params("backbone").width, Path(folder), tqdm)
+    path = repository_root() / "reports" / "measured" / "scaling.csv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table.to_csv(path, index=False, float_format="%.6g")
+
+
+if __name__ == "__main__":
+    main()

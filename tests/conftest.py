@@ -1,29 +1,28 @@
 """Shared by all tests: a little real data, a small backbone, its features, and trained branches."""
 
+import itertools
 from pathlib import Path
 
-import pandas as pd
 import pytest
 import torch
 from hypothesis import settings
-from torch.nn.functional import one_hot
+from made_up import made_up_features, made_up_tree
 
-from btsee_lib import boosting, config
-from btsee_lib.store import results as stored
+from btsee_lib import boosting, compute, config, experiment
 from btsee_lib.backbone import StagedResNet18
-from btsee_lib.calibration import calibrate, class_precision, confidence_and_class, precision_bars
+from btsee_lib.calibration import calibrate, confidence_and_class
 from btsee_lib.cascade import Cascade
-from btsee_lib.deployment.cascade_file import Description
 from btsee_lib.data import load_splits
-from btsee_lib.features import SplitFeatures, load_features, store_features
+from btsee_lib.deployment.cascade_file import Description
 from btsee_lib.deployment.onnx_export import export
-from btsee_lib.store.results import SeedBranches
+from btsee_lib.features import load_features, store_features
+from btsee_lib.schemes import SCHEMES
+from btsee_lib.store.results import read_tree, write_tree
 from btsee_lib.training import train_backbone
 
 IMAGES_A_SPLIT = 1000
-FEATURES_BATCH = 250
-FEATURES = config.Features(batch_size=FEATURES_BATCH, dtype="float32")
-MADE_UP = {"valid": 150, "test": 120}  # images
+MADE_UP = {"valid": 150, "test": 120}  # images a split
+PACKAGES = itertools.count()
 
 settings.register_profile("repeatable", deadline=None, derandomize=True, database=None)
 settings.load_profile("repeatable")
@@ -31,12 +30,12 @@ settings.load_profile("repeatable")
 
 @pytest.fixture(scope="session", autouse=True)
 def one_deterministic_thread():
-    config.set_up_torch(0, max_threads=1)  # small batches gain nothing from a second one
+    compute.set_up_torch(0, max_threads=1)  # small batches gain nothing from a second one
 
 
 @pytest.fixture(scope="session")
 def repository():
-    return config.repository_root(Path(__file__).parent)
+    return experiment.repository_root(Path(__file__).parent)
 
 
 @pytest.fixture
@@ -47,6 +46,27 @@ def workspace(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A package of a name of its own, on the path: called with modules and their sources it writes them.
+
+    Returns the package's name, which stands for ``PACKAGE`` in the sources.
+    """
+    folder = tmp_path / "sources" / f"package_{next(PACKAGES)}"
+    folder.mkdir(parents=True)
+    (folder / "__init__.py").touch()
+    monkeypatch.syspath_prepend(folder.parent)
+
+    def write(sources):
+        for name, source in sources.items():
+            path = folder / f"{name}.py"
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(source.replace("PACKAGE", folder.name))
+        return folder.name
+
+    return write
+
+
 @pytest.fixture(scope="session")
 def splits(repository):
     return load_splits("fashion-mnist", repository / "data", limit=IMAGES_A_SPLIT)
@@ -54,7 +74,8 @@ def splits(repository):
 
 @pytest.fixture(scope="session")
 def backbone_parameters():
-    return config.Backbone(
+    return config.BackboneParameters(
+        name="resnet18",
         width=8,
         stem="small",
         epochs=6,
@@ -72,8 +93,13 @@ def backbone_parameters():
 
 
 @pytest.fixture(scope="session")
+def feature_parameters():
+    return config.FeatureParameters(batch_size=250, dtype="float32")
+
+
+@pytest.fixture(scope="session")
 def branch_parameters():
-    return config.Branches(
+    return config.BranchParameters(
         channels=8,
         kernel_size=3,
         labels="truth",
@@ -85,14 +111,16 @@ def branch_parameters():
 
 
 @pytest.fixture(scope="session")
-def limits():
+def boosting_parameters():
     margins = [-0.15, -0.1, -0.05, 0.0]
-    return config.Boosting(seeds=[0], margins=[margins] * 3, bar_ceiling=1.0, min_support=5, min_survivors=20)
+    return config.BoostingParameters(
+        seeds=[0], margins=[margins] * 3, bar_ceiling=1.0, min_support=5, min_survivors=20
+    )
 
 
 @pytest.fixture(scope="session")
 def history_and_backbone(splits, backbone_parameters):
-    config.set_up_torch(backbone_parameters.seed)
+    compute.set_up_torch(backbone_parameters.seed)
     network = StagedResNet18(len(splits.classes), in_channels=1, width=backbone_parameters.width)
     history = train_backbone(network, splits, backbone_parameters)
     return history, network.requires_grad_(False).eval()
@@ -104,9 +132,9 @@ def backbone(history_and_backbone):
 
 
 @pytest.fixture(scope="session")
-def features_folder(backbone, splits, tmp_path_factory):
+def features_folder(backbone, splits, feature_parameters, tmp_path_factory):
     folder = tmp_path_factory.mktemp("features")
-    store_features(backbone, splits, folder, FEATURES)
+    store_features(backbone, splits, folder, feature_parameters)
     return folder
 
 
@@ -116,21 +144,31 @@ def features(features_folder):
 
 
 @pytest.fixture(scope="session")
-def independent(features, branch_parameters, limits):
-    return list(boosting.train_independent(features, branch_parameters, limits, seed=0))
+def terms(features, boosting_parameters):
+    return boosting.calibration_terms(features, boosting_parameters)
 
 
 @pytest.fixture(scope="session")
-def boosted_tree(features, branch_parameters, limits):
-    return list(boosting.train_boosted_tree(features, branch_parameters, limits, seed=0))
+def independent(features, branch_parameters, boosting_parameters):
+    arguments = (features, branch_parameters, boosting_parameters)
+    return list(boosting.train_tree(SCHEMES["independent"], *arguments, seed=0))
 
 
 @pytest.fixture(scope="session")
-def trained(independent, boosted_tree, tmp_path_factory):
-    """All branches of one seed, as they are stored."""
-    folder = tmp_path_factory.mktemp("seed")
-    stored.write_branches(folder, [*independent, *boosted_tree])
-    return stored.read_branches(folder, 0)
+def boosted_tree(features, branch_parameters, boosting_parameters):
+    arguments = (features, branch_parameters, boosting_parameters)
+    return list(boosting.train_tree(SCHEMES["boosted"], *arguments, seed=0))
+
+
+@pytest.fixture(scope="session")
+def trees(independent, boosted_tree, tmp_path_factory):
+    """The trees of one seed, first the independent one, as they are stored and read again."""
+    found = []
+    for scheme, trained in (("independent", independent), ("boosted", boosted_tree)):
+        folder = tmp_path_factory.mktemp(scheme)
+        write_tree(folder, boosting.tree_of(scheme, 0, trained))
+        found.append(read_tree(folder, scheme, 0))
+    return found
 
 
 @pytest.fixture(scope="session")
@@ -138,29 +176,27 @@ def branches(independent, features, branch_parameters):
     """The three trained modules of the independent cascade."""
     modules = []
     for trained in independent:
-        module = boosting.new_branch(trained.branch, features, branch_parameters, seed=0)
+        module = boosting.initial_branch(trained.branch, features, branch_parameters, seed=0)
         module.load_state_dict(trained.state)
         modules.append(module.requires_grad_(False).eval())
     return modules
 
 
 @pytest.fixture(scope="session")
-def cascade_case(features, independent):
-    """What the branches and the backbone say of the test images, and thresholds chosen on valid."""
+def cascade_case(features, independent, terms):
+    """The outputs of branches and backbone on the test images, and thresholds chosen on valid."""
     valid, test = features["valid"], features["test"]
-    spoken = {
+    outputs = {
         name: confidence_and_class(torch.stack([each.logits[name] for each in independent]))
         for name in ("valid", "test")
     }
-    precision = class_precision(valid.predicted, valid.labels, 10)
-    bars = precision_bars(precision, [-0.1] * 3, ceiling=1.0)
     backbone_confidence, backbone_predicted = confidence_and_class(test.logits)
     return {
-        "confidence": spoken["test"][0],
-        "predicted": spoken["test"][1],
+        "confidence": outputs["test"][0],
+        "predicted": outputs["test"][1],
         "backbone_predicted": backbone_predicted,
         "backbone_confidence": backbone_confidence,
-        "thresholds": calibrate(*spoken["valid"], valid.labels, bars, 5, on="survivors"),
+        "thresholds": calibrate(*outputs["valid"], valid.labels, [-0.1] * 3, terms),
     }
 
 
@@ -177,10 +213,12 @@ def description(splits, backbone_parameters, branch_parameters):
         image_shape=tuple(splits.test.images.shape[1:]),
         mean=splits.mean,
         std=splits.std,
+        backbone=backbone_parameters.name,
         width=backbone_parameters.width,
         stem=backbone_parameters.stem,
         branch_channels=branch_parameters.channels,
         branch_kernel_size=branch_parameters.kernel_size,
+        rule="CPM",
         margins=(-0.1, -0.1, -0.1),
         measured={"accuracy": 0.75},
     )
@@ -195,23 +233,15 @@ def exported(cascade, description, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def made_up_cascades():
-    """Features of 3 classes and the branches of two seeds, drawn at random: later ones are right more often."""
-    generator = torch.Generator().manual_seed(0)
-
-    def answers(labels, strength):
-        return strength * one_hot(labels, 3) + torch.randn(len(labels), 3, generator=generator)
-
-    labels = {name: torch.randint(3, (n,), generator=generator) for name, n in MADE_UP.items()}
-    features = {name: SplitFeatures((), answers(each, 3.5), each) for name, each in labels.items()}
-    nodes = pd.DataFrame({"training": ["boosted"] + 3 * ["independent"], "branch": [1, 1, 2, 3]})
-    cascades = []
-    for seed in (0, 1):
-        logits = {name: torch.stack([answers(labels[name], s) for s in (0, 2, 2.3, 2.6)]) for name in MADE_UP}
-        cascades.append(SeedBranches(seed, nodes, logits, states=[]))
-    return features, cascades
+def made_up_trees():
+    """Features of 3 classes, and the independent branches of two seeds, none of them trained."""
+    generator = torch.Generator().manual_seed(4)  # under this seed images leave at every branch
+    features = made_up_features(MADE_UP, generator)
+    return features, [made_up_tree("independent", seed, features, (1, 2, 3), generator) for seed in (0, 1)]
 
 
 @pytest.fixture(scope="session")
-def loose_limits():
-    return config.Boosting(seeds=[0, 1], margins=[[0.0]] * 3, bar_ceiling=1.0, min_support=3, min_survivors=20)
+def loose_boosting_parameters():
+    return config.BoostingParameters(
+        seeds=[0, 1], margins=[[0.0]] * 3, bar_ceiling=1.0, min_support=3, min_survivors=20
+    )

@@ -1,26 +1,21 @@
-"""A server of one file on the loopback interface, and the manners in which it may serve."""
+"""Servers of one file on the loopback interface, and the manners in which they may serve."""
 
 import contextlib
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from btsee_lib.data import download
-
 
 class Server:
-    """Serves ``content``. ``manners`` says how; ``asked`` keeps the ranges asked for."""
+    """Serves ``content`` in some manner; ``asked`` counts the requests."""
 
-    def __init__(self, content, manners):
+    def __init__(self, content, manner):
         server = self
-        self.asked = []
+        self.asked = 0
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self):
-                self.content = content
-                asked = self.headers.get("Range", "")
-                server.asked.append(asked)
-                start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked else 0
-                manners(self, start)
+                server.asked += 1
+                manner(self, content)
 
             def log_message(self, *_):
                 pass
@@ -36,15 +31,13 @@ class Server:
 
 @contextlib.contextmanager
 def serving(content, monkeypatch):
-    """Yield what starts a server of this content in given manners; downloads ask again without a pause."""
+    """Yield what starts a server of this content in a given manner."""
     servers = []
 
-    def start(manners):
-        servers.append(Server(content, manners))
+    def start(manner):
+        servers.append(Server(content, manner))
         return servers[-1]
 
-    monkeypatch.setattr(download, "PAUSE", 0)
-    monkeypatch.setattr(download, "PIECE_BYTES", 50_000)
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.setenv(name, "*")
     yield start
@@ -52,34 +45,28 @@ def serving(content, monkeypatch):
         server.close()
 
 
-def answer(request, status, body, tell=None, length=None):
-    request.send_response(status)
-    request.send_header("Content-Length", str(len(body) if length is None else length))
-    if tell is not None:
-        request.send_header("Content-Range", tell)
+def honest(request, content, length=None, **headers):
+    request.send_response(200)
+    for name, value in ({"Content-Length": length or len(content)} | headers).items():
+        request.send_header(name.replace("_", "-"), str(value))
     request.end_headers()
-    request.wfile.write(body)
+    request.wfile.write(content)
 
 
-def honest(request, start):
-    breaks_off_after(len(request.content))(request, start)
+def altered(request, content):
+    honest(request, b"?" + content[1:])
 
 
-def breaks_off_after(number):
-    """Serve at most so many bytes a request, and promise all."""
-
-    def manners(request, start):
-        whole = len(request.content)
-        rest = request.content[start:]
-        tell = f"bytes {start}-{whole - 1}/{whole}" if start else None
-        answer(request, 206 if start else 200, rest[:number], tell, length=len(rest))
-
-    return manners
+def breaks_off(request, content):
+    """Promise all and serve half."""
+    honest(request, content[: len(content) // 2], len(content))
 
 
-def altered(request, start):
-    answer(request, 200, b"?" + request.content[1:])
+def redirects_to_nonsense(request, content):
+    request.send_response(302)
+    request.send_header("Location", "http://[nonsense")
+    request.end_headers()
 
 
-def not_found(request, start):
+def not_found(request, content):
     request.send_error(404)

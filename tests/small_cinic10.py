@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from btsee_lib.data import fashion_mnist
-from btsee_lib.config import repository_root
+from btsee_lib.experiment import repository_root
 
 CLASSES = "airplane automobile bird cat deer dog frog horse ship truck".split()
 SPLITS = ("train", "valid", "test")

@@ -3,27 +3,31 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from measure_scaling import anonymous_memory
+from torch.nn import functional
 
 from btsee_lib.branches import Conv1dBranch, branch_logits, sample_batches, train_branch
-from btsee_lib.studies.memory import anonymous_memory
 
 
 def state_of(module):
     return torch.cat([values.double().flatten() for values in module.state_dict().values()])
 
 
+def untrained():
+    torch.manual_seed(0)
+    return Conv1dBranch(16, 10, channels=4, kernel_size=3)
+
+
 @pytest.fixture
 def train(features, branch_parameters):
     """Train a branch of fixed initial weights for one epoch on 200 samples."""
 
-    def run(seed=0, survivors=None, **changes):
-        torch.manual_seed(0)
-        branch = Conv1dBranch(16, 10, channels=4, kernel_size=3)
-        visits = []
+    def run(seed=0, weights=None, targets=features["train"].labels[:200], losses=None, **changes):
+        branch, visits = untrained(), []
         hook = branch.register_forward_pre_hook(lambda _, inputs: visits.append(inputs[0]))
         parameters = branch_parameters.model_copy(update={"epochs": 1, "batch_size": 20} | changes)
-        targets = features["train"].labels[:200]
-        train_branch(branch, features["train"].squeezed[1][:200], targets, parameters, seed, survivors)
+        others = {} if losses is None else {"losses": losses}
+        train_branch(branch, features["train"].squeezed[1][:200], targets, parameters, seed, weights, **others)
         hook.remove()
         return branch, visits
 
@@ -48,21 +52,84 @@ def test_every_round_has_an_order_of_its_own():
 @pytest.mark.parametrize("left", [1, 7, 20, 199, 200])
 def test_the_number_of_visits_is_the_same_for_any_number_of_survivors(train, left):
     survivors = torch.arange(200) < left
-    _, visits = train(survivors=survivors, epochs=2)
+    _, visits = train(weights=survivors.float(), epochs=2)
     assert [len(batch) for batch in visits] == [20] * 20
 
 
 def test_only_survivors_are_seen(train, features):
     survivors = torch.zeros(200, dtype=torch.bool)
     survivors[[3, 50, 120]] = True
-    _, visits = train(survivors=survivors)
+    _, visits = train(weights=survivors.float())
     allowed = {tuple(each.flatten().tolist()) for each in features["train"].squeezed[1][:200][survivors]}
     assert {tuple(each.flatten().tolist()) for each in torch.cat(visits)} == allowed
 
 
-def test_training_on_all_survivors_is_training_on_all(train):
-    everyone = torch.ones(200, dtype=torch.bool)
-    assert torch.equal(state_of(train(survivors=everyone)[0]), state_of(train()[0]))
+def trained_in_a_plain_loop(squeezed, targets, chosen, parameters, seed):
+    """Minimise the mean cross-entropy over batches of the chosen samples, each once before any twice."""
+    branch = untrained()
+    branch(squeezed[:1])  # the classifier takes its size from the first input
+    steps = int(parameters.epochs * len(targets) / parameters.batch_size)
+    optimizer = torch.optim.AdamW(
+        branch.parameters(), lr=parameters.learning_rate, weight_decay=parameters.weight_decay
+    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, parameters.learning_rate, total_steps=steps)
+    generator = torch.Generator().manual_seed(seed)
+    branch.train()
+    for batch in sample_batches(chosen, steps, parameters.batch_size, generator):
+        loss = functional.cross_entropy(branch(squeezed[batch]), targets[batch])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    return branch.eval()
+
+
+@pytest.mark.parametrize("left", [None, 200, 137, 3])
+def test_training_on_those_who_weigh_one_is_to_the_bit_a_plain_loop_over_them(
+    features, branch_parameters, left
+):
+    squeezed, targets = features["train"].squeezed[1][:200], features["train"].labels[:200]
+    order = torch.randperm(200, generator=torch.Generator().manual_seed(1))
+    survivors = torch.zeros(200, dtype=torch.bool)
+    survivors[order[:left]] = True
+    branch = untrained()
+    branch(squeezed[:1])
+    weights = None if left is None else survivors.float()
+    train_branch(branch, squeezed, targets, branch_parameters, 7, weights)
+    chosen = survivors.nonzero().flatten()
+    expected = trained_in_a_plain_loop(squeezed, targets, chosen, branch_parameters, 7).state_dict()
+    assert list(branch.state_dict()) == list(expected)
+    for name, values in branch.state_dict().items():
+        assert torch.equal(values, expected[name]), name
+
+
+def test_only_the_ratios_of_the_weights_count(train):
+    weights = torch.rand(200, generator=torch.Generator().manual_seed(0))
+    weights[::3] = 0
+    assert torch.equal(state_of(train(weights=weights)[0]), state_of(train(weights=8 * weights)[0]))
+    assert not torch.equal(state_of(train(weights=weights)[0]), state_of(train(weights=weights**2)[0]))
+
+
+def test_a_class_that_weighs_more_is_named_more_often(train, features):
+    targets, strips = features["train"].labels[:200], features["valid"].squeezed[1]
+    heavy, light = (train(epochs=4, weights=1 + more * (targets == 6)) for more in (20.0, 0.0))
+    named = [int((branch_logits(branch, strips).argmax(1) == 6).sum()) for branch, _ in (heavy, light)]
+    assert named[0] > 1.5 * named[1]
+
+
+def test_where_nobody_weighs_anything_there_is_nothing_to_train_on(train):
+    with pytest.raises(ValueError, match="weights of all training samples are 0: give a positive one"):
+        train(weights=torch.zeros(200))
+
+
+def test_what_is_minimised_can_be_chosen(train, features):
+    def of_the_opposite_class(logits, targets):
+        return functional.cross_entropy(logits, 9 - targets, reduction="none")
+
+    found, _ = train(losses=of_the_opposite_class)
+    expected, _ = train(targets=9 - features["train"].labels[:200])
+    assert torch.equal(state_of(found), state_of(expected))
+    assert not torch.equal(state_of(found), state_of(train()[0]))
 
 
 def test_training_is_decided_by_the_seed(train):
@@ -97,6 +164,18 @@ def test_logits_are_those_of_evaluation_mode(branches, features):
     branch.train()
     assert torch.equal(branch_logits(branch, strips), expected)
     assert not branch.training
+
+
+def test_strips_of_a_tiny_map_by_hand():
+    feature_map = torch.tensor([[[[1.0, 2.0], [3.0, 6.0]], [[0.0, 0.0], [0.0, 4.0]]]])
+    assert Conv1dBranch.squeeze(feature_map).tolist() == [[[1.5, 4.5, 2.0, 4.0], [0.0, 2.0, 0.0, 2.0]]]
+
+
+@pytest.mark.parametrize("shape", [(1, 2, 3, 4), (2, 3, 3), (3, 3)])
+def test_a_map_that_is_not_square_is_refused_with_its_shape(shape):
+    with pytest.raises(ValueError, match="expects a map") as caught:
+        Conv1dBranch.squeeze(torch.zeros(shape))
+    assert str(shape) in str(caught.value)
 
 
 @pytest.mark.parametrize("side", [7, 8, 14, 28, 56])

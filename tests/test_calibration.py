@@ -6,14 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from btsee_lib.calibration import (
+    CPM,
+    EXIT_RULES,
+    Terms,
     calibrate,
     class_precision,
     confidence_and_class,
     cpm_thresholds,
-    entropy,
     leaves,
     precision_above,
-    precision_bars,
 )
 
 NUM_CLASSES = 4
@@ -26,10 +27,10 @@ BAR = st.sampled_from([math.nan, 0.0, 1 / 3, 0.5, 2 / 3, 0.9, 1.0, 1.01]) | st.f
 def cases(draw):
     """Samples in which some classes are rare or never predicted, and confidences are often equal."""
     number = draw(st.integers(0, 30))
-    said = draw(st.lists(st.integers(0, NUM_CLASSES - 1), min_size=1, max_size=NUM_CLASSES))
+    classes = draw(st.lists(st.integers(0, NUM_CLASSES - 1), min_size=1, max_size=NUM_CLASSES))
     column = {
         "confidence": draw(st.sampled_from([TIED, ANY_CONFIDENCE, TIED | ANY_CONFIDENCE])),
-        "predicted": st.sampled_from(said),
+        "predicted": st.sampled_from(classes),
         "labels": st.integers(0, NUM_CLASSES - 1),
     }
     case = {
@@ -46,11 +47,11 @@ def cases(draw):
 def smallest_allowed_confidence(confidence, predicted, labels, bar, c, min_support):
     """The rule read aloud, one candidate at a time."""
     allowed = [math.inf]
-    for candidate in {t for t, said in zip(confidence, predicted, strict=True) if said == c}:
+    for candidate in {t for t, answer in zip(confidence, predicted, strict=True) if answer == c}:
         truths = [
             truth
-            for t, said, truth in zip(confidence, predicted, labels, strict=True)
-            if said == c and t >= candidate
+            for t, answer, truth in zip(confidence, predicted, labels, strict=True)
+            if answer == c and t >= candidate
         ]
         if len(truths) >= min_support and truths.count(c) / len(truths) >= bar:
             allowed.append(candidate)
@@ -161,107 +162,140 @@ def test_class_precision_of_the_backbone_agrees_with_scikit_learn(features):
 CONFIDENCE = torch.tensor([[0.9, 0.9, 0.9, 0.9, 0.6, 0.6, 0.6, 0.6], [0.9, 0.9, 0.9, 0.9, 0.8, 0.7, 0.6, 0.5]])
 PREDICTED = torch.zeros(2, 8, dtype=torch.int64)
 LABELS = torch.tensor([0, 0, 0, 0, 0, 0, 1, 1])
-BARS = torch.full((2, 2), 0.85, dtype=torch.float64)
+TERMS = Terms(precision=torch.full((2,), 0.85, dtype=torch.float64), min_support=2)
 
 
 def test_calibration_on_survivors_by_hand():
-    thresholds = calibrate(CONFIDENCE, PREDICTED, LABELS, BARS, min_support=2, on="survivors")
+    thresholds = calibrate(CONFIDENCE, PREDICTED, LABELS, [0.0, 0.0], TERMS, "survivors")
     assert torch.equal(thresholds, torch.tensor([[0.9, torch.inf], [0.7, torch.inf]]))
 
 
 def test_calibration_on_the_full_split_by_hand():
-    thresholds = calibrate(CONFIDENCE, PREDICTED, LABELS, BARS, min_support=2, on="full")
+    thresholds = calibrate(CONFIDENCE, PREDICTED, LABELS, [0.0, 0.0], TERMS, "full")
     assert torch.equal(thresholds, torch.tensor([[0.9, torch.inf], [0.6, torch.inf]]))
 
 
-def test_each_branch_has_its_own_bars():
-    bars = torch.tensor([[0.7, 0.7], [0.95, 0.95]], dtype=torch.float64)
-    thresholds = calibrate(CONFIDENCE, PREDICTED, LABELS, bars, min_support=2, on="full")
+def test_each_branch_has_its_own_margin():
+    thresholds = calibrate(CONFIDENCE, PREDICTED, LABELS, [0.15, -0.1], TERMS, "full")
     assert torch.equal(thresholds, torch.tensor([[0.6, torch.inf], [0.7, torch.inf]]))
 
 
-def test_a_branch_whose_bars_are_nan_is_closed_and_passes_all_on():
-    bars = torch.stack([torch.full((2,), torch.nan, dtype=torch.float64), BARS[1]])
-    thresholds = calibrate(CONFIDENCE, PREDICTED, LABELS, bars, min_support=2, on="survivors")
+def test_a_closed_branch_lets_nothing_out_and_passes_all_on():
+    closed = [True, False]
+    thresholds = calibrate(CONFIDENCE, PREDICTED, LABELS, [0.0, 0.0], TERMS, "survivors", closed=closed)
     assert torch.equal(thresholds, torch.tensor([[torch.inf, torch.inf], [0.6, torch.inf]]))
 
 
+def test_a_class_of_unknown_precision_leaves_nowhere():
+    unknown = Terms(torch.tensor([torch.nan, 0.85], dtype=torch.float64), min_support=2)
+    thresholds = calibrate(CONFIDENCE, PREDICTED, LABELS, [0.0, 0.0], unknown)
+    assert torch.equal(thresholds, torch.full((2, 2), torch.inf))
+
+
+PRECISION = torch.tensor([0.9, 0.5, torch.nan], dtype=torch.float64)
+
+
 def test_bars_are_the_precision_less_the_margin_up_to_the_ceiling():
-    precision = torch.tensor([0.9, 0.5, torch.nan], dtype=torch.float64)
-    bars = precision_bars(precision, [0.1, 0.0, -0.2], ceiling=0.95)
-    assert bars.dtype == torch.float64
-    expected = [0.8, 0.4, math.nan, 0.9, 0.5, math.nan, 0.95, 0.7, math.nan]
-    assert bars.flatten().tolist() == pytest.approx(expected, nan_ok=True)
-    assert precision_bars(precision, [-0.2], ceiling=2.0)[0, 0].item() == pytest.approx(1.1)
+    terms = Terms(PRECISION, min_support=1, ceiling=0.95)
+    for margin, expected in ((0.1, [0.8, 0.4]), (0.0, [0.9, 0.5]), (-0.2, [0.95, 0.7])):
+        bars = terms.bars(margin)
+        assert bars.dtype == torch.float64
+        assert bars.tolist() == pytest.approx([*expected, math.nan], nan_ok=True)
+    assert Terms(PRECISION, min_support=1, ceiling=2.0).bars(-0.2)[0].item() == pytest.approx(1.1)
 
 
 def test_a_margin_of_a_class_moves_the_bars_of_that_class_alone():
-    precision = torch.tensor([0.9, 0.5, torch.nan], dtype=torch.float64)
-    plain = precision_bars(precision, [0.1, -0.2], ceiling=0.95)
-    moved = precision_bars(precision, [0.1, -0.2], ceiling=0.95, class_margins=[-0.05, 0.0, -0.05])
-    assert moved[:, 0].tolist() == pytest.approx([0.85, 0.95])
-    assert torch.equal(moved[:, 1], plain[:, 1])
-    assert moved[:, 2].isnan().all()
+    plain = Terms(PRECISION, min_support=1, ceiling=0.95)
+    moved = Terms(PRECISION, min_support=1, ceiling=0.95, class_margins=[-0.05, 0.0, -0.05])
+    for margin, expected in ((0.1, 0.85), (-0.2, 0.95)):
+        assert moved.bars(margin)[0].item() == pytest.approx(expected)
+        assert moved.bars(margin)[1] == plain.bars(margin)[1]
+        assert moved.bars(margin)[2].isnan()
 
 
-def test_no_margins_of_classes_and_margins_of_zero_give_the_same_bits():
+@pytest.mark.parametrize("margin", [-0.04, 0.0])
+def test_no_margins_of_classes_and_margins_of_zero_give_the_same_bits(margin):
     precision = torch.rand(10, dtype=torch.float64)
-    plain = precision_bars(precision, [-0.04, 0.0])
-    assert torch.equal(plain, precision_bars(precision, [-0.04, 0.0], class_margins=[0.0] * 10))
-    assert torch.equal(plain, torch.stack([(precision + 0.04).clamp(max=1), precision.clamp(max=1)]))
+    plain = Terms(precision, min_support=1).bars(margin)
+    assert torch.equal(plain, Terms(precision, min_support=1, class_margins=[0.0] * 10).bars(margin))
+    assert torch.equal(plain, (precision - margin).clamp(max=1))
 
 
 def test_margins_of_classes_are_one_a_class():
+    terms = Terms(torch.ones(3), min_support=1, class_margins=[0.0, 0.0])
     with pytest.raises(ValueError, match=r"boosting\.class_margins has 2 numbers: give one for each of the 3"):
-        precision_bars(torch.ones(3), [0.0], class_margins=[0.0, 0.0])
+        terms.bars(0.0)
 
 
 @given(cases(), st.lists(st.floats(-0.5, 0.5), min_size=2, max_size=2), st.floats(0.5, 2))
 def test_a_larger_margin_never_raises_a_threshold(case, margins, ceiling):
-    strict, wide = precision_bars(case["bars"], sorted(margins), ceiling)
-    assert (cpm_thresholds(**case | {"bars": wide}) <= cpm_thresholds(**case | {"bars": strict})).all()
+    terms = Terms(case["bars"], case["min_support"], ceiling)
+    samples = [case[name] for name in ("confidence", "predicted", "labels")]
+    strict, wide = (CPM.thresholds(*samples, margin, terms) for margin in sorted(margins))
+    assert (wide <= strict).all()
+
+
+@pytest.fixture(scope="module")
+def calibration_case(features, independent, terms):
+    """What three real branches say of the validation images."""
+    confidence, predicted = confidence_and_class(torch.stack([each.logits["valid"] for each in independent]))
+    labels = features["valid"].labels
+    return {
+        "confidence": confidence,
+        "predicted": predicted,
+        "labels": labels,
+        "knobs": [-0.1, -0.1, -0.05],
+        "terms": terms,
+    }
 
 
 def test_the_first_branch_is_calibrated_equally_on_both(calibration_case):
-    full, survivors = (calibrate(**calibration_case, on=on) for on in ("full", "survivors"))
+    full, survivors = (calibrate(**calibration_case, calibration=on) for on in ("full", "survivors"))
     assert torch.isfinite(full[0]).any()
     assert torch.equal(full[0], survivors[0])
     assert not torch.equal(full[1:], survivors[1:])
 
 
-def test_calibration_on_survivors_applies_the_rule_to_what_is_left(calibration_case):
-    thresholds = calibrate(**calibration_case, on="survivors")
+def test_calibration_on_survivors_applies_the_rule_to_what_is_left(calibration_case, terms):
+    thresholds = calibrate(**calibration_case, calibration="survivors")
     left = torch.ones(len(calibration_case["labels"]), dtype=torch.bool)
-    for b, bars in enumerate(calibration_case["bars"]):
+    for b, margin in enumerate(calibration_case["knobs"]):
         confidence, predicted = calibration_case["confidence"][b], calibration_case["predicted"][b]
         expected = cpm_thresholds(
             confidence[left],
             predicted[left],
             calibration_case["labels"][left],
-            bars,
-            calibration_case["min_support"],
+            (terms.precision - margin).clamp(max=terms.ceiling),
+            terms.min_support,
         )
         assert torch.equal(thresholds[b], expected)
         left &= confidence < expected[predicted]
 
 
+def test_survivors_are_what_calibration_is_on_unless_told_otherwise(calibration_case):
+    default, survivors = calibrate(**calibration_case), calibrate(**calibration_case, calibration="survivors")
+    assert torch.equal(default, survivors)
+
+
 def test_an_unknown_calibration_is_refused_by_name(calibration_case):
     with pytest.raises(ValueError, match="'half': use 'full' or 'survivors'"):
-        calibrate(**calibration_case, on="half")
+        calibrate(**calibration_case, calibration="half")
 
 
-@pytest.fixture(scope="module")
-def calibration_case(features, independent):
-    """What three real branches say of the validation images."""
-    confidence, predicted = confidence_and_class(torch.stack([each.logits["valid"] for each in independent]))
-    valid = features["valid"]
-    return {
-        "confidence": confidence,
-        "predicted": predicted,
-        "labels": valid.labels,
-        "bars": precision_bars(class_precision(valid.predicted, valid.labels, 10), [-0.1] * 3),
-        "min_support": 5,
-    }
+@pytest.mark.parametrize(("name", "knob", "threshold"), [("confidence", 0.8, 0.8), ("entropy", 0.3, -0.3)])
+def test_a_rule_of_one_threshold_has_the_same_one_for_all_classes(calibration_case, name, knob, threshold):
+    case = calibration_case | {"knobs": [knob, knob, knob / 2], "rule": EXIT_RULES[name]}
+    expected = torch.tensor([threshold, threshold, threshold / 2])[:, None].expand(3, 10)
+    for calibration in ("full", "survivors"):
+        assert torch.equal(calibrate(**case, calibration=calibration), expected)
+
+
+@pytest.mark.parametrize("name", EXIT_RULES)
+def test_every_rule_names_the_most_probable_class(features, name):
+    logits = features["valid"].logits
+    confidence, predicted = EXIT_RULES[name].outputs(logits)
+    assert torch.equal(confidence, EXIT_RULES[name].confidence(logits))
+    assert torch.equal(predicted, logits.argmax(1))
 
 
 def test_a_sample_leaves_at_its_threshold_and_not_below():
@@ -277,7 +311,14 @@ def test_confidence_is_the_largest_probability():
     assert confidence[1, 0].item() == pytest.approx(1 / (1 + math.exp(-10)))
 
 
-def test_entropy_is_that_of_the_probabilities():
+@pytest.mark.parametrize("name", ["CPM", "confidence"])
+def test_two_rules_are_as_sure_as_the_largest_probability(features, name):
+    logits = features["valid"].logits
+    assert torch.equal(EXIT_RULES[name].confidence(logits), confidence_and_class(logits)[0])
+
+
+def test_a_branch_is_the_surer_by_entropy_the_less_there_is_of_it():
     logits = torch.tensor([[0.0, 0.0, 0.0, 0.0], [1000.0, 0.0, 0.0, 0.0], [math.log(3.0), 0.0, -1e9, -1e9]])
-    expected = [math.log(4), 0.0, -(0.75 * math.log(0.75) + 0.25 * math.log(0.25))]
-    assert entropy(logits).tolist() == pytest.approx(expected, abs=1e-6)
+    entropy = [math.log(4), 0.0, -(0.75 * math.log(0.75) + 0.25 * math.log(0.25))]
+    expected = [-each for each in entropy]
+    assert EXIT_RULES["entropy"].confidence(logits).tolist() == pytest.approx(expected, abs=1e-6)

@@ -2,13 +2,13 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from btsee_lib.calibration import confidence_and_class
+from btsee_lib.calibration import EXIT_RULES, confidence_and_class
 from btsee_lib.cascade import Cascade, simulate
 from btsee_lib.data import load_splits
 from btsee_lib.deployment.build import agreement, in_batches
-from btsee_lib.features import walk_stages
 from btsee_lib.deployment.onnx_export import SINGLE
 from btsee_lib.deployment.onnx_runner import OnnxCascade, OnnxStages
+from btsee_lib.features import walk_stages
 
 NUMBER = 2000  # test images on which all ways to run a cascade are compared; notebook 06 does it on all
 
@@ -129,6 +129,19 @@ def test_a_closed_branch_is_not_run_and_the_rest_exits_as_simulated(
     assert len(calls) == 6
 
 
+@pytest.mark.parametrize(("name", "knob"), [("confidence", 0.8), ("entropy", -0.5)])
+def test_under_another_exit_rule_a_cascade_exits_as_simulated(
+    backbone, branches, images, features, independent, name, knob
+):
+    rule, test = EXIT_RULES[name], features["test"]
+    thresholds = torch.full((3, 10), knob)
+    confidence, predicted = rule.outputs(torch.stack([each.logits["test"] for each in independent]))
+    expected = simulate(confidence, predicted, test.predicted, thresholds, rule.confidence(test.logits))
+    found = Cascade(backbone, branches, thresholds, rule=rule).predict(images)
+    assert_same(found, type(expected)(*(values[:300] for values in expected)))
+    assert found.exit.unique().tolist() == [0, 1, 2, 3]
+
+
 def test_a_cascade_keeps_its_own_thresholds(backbone, branches, images, cascade_case, expected):
     thresholds = cascade_case["thresholds"].clone()
     cascade = Cascade(backbone, branches, thresholds)
@@ -243,9 +256,9 @@ def test_all_ways_to_run_a_cascade_agree_on_images_that_nothing_was_chosen_on(
     everything = load_splits("fashion-mnist", repository / "data", limit=2 * NUMBER).test.images[-NUMBER:]
     cascade = Cascade(backbone, branches, cascade_case["thresholds"])
     strips, logits = walked(backbone, description, everything)
-    said = confidence_and_class(torch.stack([b(s) for b, s in zip(branches, strips, strict=True)]))
+    outputs = confidence_and_class(torch.stack([b(s) for b, s in zip(branches, strips, strict=True)]))
     sure, label = confidence_and_class(logits)
-    expected = simulate(*said, label, cascade.thresholds, sure)
+    expected = simulate(*outputs, label, cascade.thresholds, sure)
     single, stages = OnnxCascade(exported / SINGLE), OnnxStages(exported)
     ways = {
         "one by one": (lambda part: cascade.predict(description.normalise(part)), 1),
@@ -255,7 +268,7 @@ def test_all_ways_to_run_a_cascade_agree_on_images_that_nothing_was_chosen_on(
     }
     for name, (predict, size) in ways.items():
         found = in_batches(predict, everything, size)
-        told = agreement(expected, found, *said, cascade.thresholds)
+        told = agreement(expected, found, *outputs, cascade.thresholds)
         assert len(found.label) == NUMBER
         assert told["unexplained"] == 0, (name, told)
         assert told["near_threshold"] <= 3

@@ -1,5 +1,6 @@
 import json
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -9,28 +10,19 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from test_stored import SMALL
+from small_experiment import SMALL, small_repository
 from torch import nn
 
 from btsee_lib import compute
+from btsee_lib.compute import borrowed, fits, new_fabric, set_up_torch
+from btsee_lib.config import params
+from btsee_lib.errors import ParameterError
+from btsee_lib.features import store_features
+from btsee_lib.store import backbone_artefact
 from btsee_lib.store import results as stored
-from btsee_lib.compute import borrowed, fits, launch, new_fabric
-from btsee_lib.config import Compute, ParameterError
 
 WORKER = Path(__file__).with_name("two_processes.py")
 IMAGES = SMALL["data"]["limit"]
-
-
-def small_repository(root, repository, processes):
-    """A repository with toy parameters, in which nothing has been made."""
-    root.mkdir()
-    (root / "dvc.yaml").touch()
-    (root / "data").symlink_to(repository / "data")
-    content = yaml.safe_load((repository / "params.yaml").read_text())
-    content = {name: content[name] | SMALL.get(name, {}) for name in content}
-    content["compute"]["processes"] = processes
-    (root / "params.yaml").write_text(yaml.safe_dump(content))
-    return root
 
 
 def torchrun(root, repository, processes=2, **variables):
@@ -88,7 +80,7 @@ def test_two_processes_store_the_bytes_that_one_stores(together, monkeypatch, tm
     monkeypatch.chdir(together)
     splits = stored.load_data()
     backbone, _ = stored.load_backbone(splits)
-    stored.store_features(backbone, splits, tmp_path, stored.params("features"))
+    store_features(backbone, splits, tmp_path, params("features"))
     names = sorted(path.name for path in tmp_path.iterdir())
     assert len(names) == 15
     for name in names:
@@ -97,7 +89,7 @@ def test_two_processes_store_the_bytes_that_one_stores(together, monkeypatch, tm
 
 def test_what_torchrun_made_is_what_the_notebook_loads(together, monkeypatch):
     monkeypatch.chdir(together)
-    monkeypatch.setattr(compute, "new_fabric", None)
+    monkeypatch.setattr(backbone_artefact, "new_fabric", None)
     splits = stored.load_data()
     backbone, history = stored.make_backbone(splits)
     features = stored.make_features(backbone, splits)
@@ -112,7 +104,7 @@ def test_the_notebooks_stage_starts_the_processes_itself(together, monkeypatch):
     monkeypatch.chdir(together)
     started = []
     monkeypatch.setattr(
-        compute.subprocess,
+        backbone_artefact.subprocess,
         "run",
         lambda command, cwd: started.append((command, cwd)) or subprocess.CompletedProcess([], 1),
     )
@@ -138,10 +130,10 @@ def test_the_notebooks_stage_starts_the_processes_itself(together, monkeypatch):
 
 def test_another_number_of_processes_than_the_parameters_say_is_refused(monkeypatch):
     with pytest.raises(ParameterError, match=r"compute\.processes is 3, but 1 were started"):
-        new_fabric(Compute(precision="32-true", processes=3))
+        new_fabric(processes=3)
     monkeypatch.setattr(compute.torch.cuda, "device_count", lambda: 2)
     with pytest.raises(ParameterError, match=r"compute\.processes is 3, but this machine has 2 GPUs"):
-        launch(3, "backbone")
+        backbone_artefact.launch(3, "backbone")
 
 
 def test_a_borrowed_module_comes_back_also_after_an_error(monkeypatch):
@@ -161,3 +153,24 @@ def test_data_goes_to_a_gpu_where_it_takes_half_of_its_memory_at_most(monkeypatc
     gpu = torch.device("cuda")
     assert [fits(number, gpu) for number in (0, 500, 501)] == [True, True, False]
     assert not fits(1, torch.device("cpu"))
+
+
+def test_one_seed_makes_every_generator_repeat_itself():
+    def draw():
+        return random.random(), float(np.random.rand()), float(torch.rand(()))
+
+    set_up_torch(7)
+    first = draw()
+    set_up_torch(7)
+    assert draw() == first
+    set_up_torch(8)
+    assert all(a != b for a, b in zip(draw(), first, strict=True))
+    set_up_torch(0)
+
+
+def test_torch_is_deterministic_on_at_most_the_given_threads():
+    before = torch.get_num_threads()
+    set_up_torch(0, max_threads=1)
+    assert torch.get_num_threads() == 1
+    assert torch.are_deterministic_algorithms_enabled()
+    torch.set_num_threads(before)

@@ -1,11 +1,8 @@
-import random
-
-import numpy as np
 import pytest
-import torch
 import yaml
 
-from btsee_lib.config import ParameterError, check_params, params, repository_root, set_up_torch
+from btsee_lib.config import check_params, params
+from btsee_lib.errors import ParameterError
 
 VALID = {
     "data": {
@@ -18,6 +15,7 @@ VALID = {
         "limit": None,
     },
     "backbone": {
+        "name": "resnet18",
         "width": 16,
         "stem": "small",
         "epochs": 8,
@@ -61,9 +59,7 @@ VALID = {
         "latency_images": 100,
         "batch_sizes": [1, 16],
         "rounds": 3,
-        "compile": True,
     },
-    "inspection": {"folds": 5, "miss_cost": 3},
 }
 
 
@@ -124,6 +120,7 @@ def test_a_float_may_be_written_in_any_notation(write, written):
         ("data", "mirrors", ["example.org/archive.tar.gz"]),
         ("data", "mirrors", ["https://a.org/b", "https://a.org/b"]),
         ("data", "drop_test_duplicates", 1),
+        ("backbone", "name", ""),
         ("backbone", "width", "wide"),
         ("backbone", "width", 7),
         ("backbone", "width", 16.5),
@@ -146,18 +143,15 @@ def test_a_float_may_be_written_in_any_notation(write, written):
         ("deployment", "published_drop", 2.0),
         ("deployment", "batch_sizes", [1, 1]),
         ("deployment", "static_width", 7),
-        ("deployment", "compile", "perhaps"),
         ("boosting", "seeds", []),
         ("boosting", "seeds", [0, 1, 0]),
-        ("boosting", "margins", [[0.0], [0.0]]),
+        ("boosting", "margins", []),
         ("boosting", "margins", [[0.0], [], [0.0]]),
         ("boosting", "margins", [[0.0], [0.1, 0.1], [0.0]]),
         ("boosting", "margins", [[0.0], [1.5], [0.0]]),
         ("boosting", "bar_ceiling", 0.0),
         ("boosting", "class_margins", [0.0]),
         ("boosting", "class_margins", [0.0, 1.5]),
-        ("inspection", "miss_cost", 0),
-        ("inspection", "folds", 2),
         ("boosting", "min_support", 0),
         ("evaluation", "confidence", 95),
     ],
@@ -169,6 +163,12 @@ def test_a_wrong_value_is_refused_by_key_and_value(write, section, key, value):
     while isinstance(wrong, list) and wrong and repr(wrong) not in message:
         wrong = next(each for each in wrong if each not in ([0.0], 0.0))
     assert repr(wrong) in message
+
+
+@pytest.mark.parametrize("branches", [1, 2, 5])
+def test_there_is_a_list_of_margins_for_each_of_any_number_of_branches(write, branches):
+    margins = [[0.0, 0.01 * (number + 1)] for number in range(branches)]
+    assert params("boosting", write("boosting", margins=margins)).margins == margins
 
 
 def test_a_section_that_is_no_mapping_is_refused_by_name(tmp_path):
@@ -253,45 +253,3 @@ def test_check_params_finds_the_wrong_value_in_any_section(write):
         key = next(iter(VALID[section]))
         with pytest.raises(ParameterError, match=rf"{section}\.{key}"):
             check_params(write(section, **{key: {}}))
-
-
-def test_the_root_is_found_from_a_sub_folder(workspace):
-    folder = workspace / "notebooks" / "deep"
-    folder.mkdir(parents=True)
-    assert repository_root(folder) == workspace.resolve()
-    assert repository_root() == workspace.resolve()
-
-
-def test_the_nearest_root_wins(workspace):
-    inner = workspace / "clone"
-    inner.mkdir()
-    (inner / "dvc.yaml").touch()
-    assert repository_root(inner) == inner.resolve()
-
-
-def test_outside_the_repository_the_root_is_refused_with_the_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(FileNotFoundError, match=r"no dvc\.yaml in .*start inside the repository") as caught:
-        repository_root()
-    assert str(tmp_path) in str(caught.value)
-
-
-def test_one_seed_makes_every_generator_repeat_itself():
-    def draw():
-        return random.random(), float(np.random.rand()), float(torch.rand(()))
-
-    set_up_torch(7)
-    first = draw()
-    set_up_torch(7)
-    assert draw() == first
-    set_up_torch(8)
-    assert all(a != b for a, b in zip(draw(), first, strict=True))
-    set_up_torch(0)
-
-
-def test_torch_is_deterministic_on_at_most_the_given_threads():
-    before = torch.get_num_threads()
-    set_up_torch(0, max_threads=1)
-    assert torch.get_num_threads() == 1
-    assert torch.are_deterministic_algorithms_enabled()
-    torch.set_num_threads(before)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from btsee_lib.backbone import StagedResNet18
+from btsee_lib.backbone import StagedResNet18, new_backbone
 from btsee_lib.branches import Conv1dBranch
 from btsee_lib.cascade import Cascade, simulate
 from btsee_lib.config import params
@@ -83,18 +83,18 @@ def closed(*numbers):
 
 
 def test_an_exit_costs_the_stages_and_branches_before_it():
-    assert COST.exit_macs(OPEN).tolist() == [101, 303, 606, 1006]
+    assert COST.by_exit(OPEN).tolist() == [101, 303, 606, 1006]
 
 
 def test_a_closed_branch_costs_nothing():
-    assert COST.exit_macs(closed(2)).tolist() == [101, 301, 604, 1004]
-    assert COST.exit_macs(closed(1, 2, 3)).tolist() == [100, 300, 600, 1000]
+    assert COST.by_exit(closed(2)).tolist() == [101, 301, 604, 1004]
+    assert COST.by_exit(closed(1, 2, 3)).tolist() == [100, 300, 600, 1000]
 
 
 def test_a_branch_open_for_one_class_is_paid_by_all():
     thresholds = closed(1)
     thresholds[0, 1] = 0.9
-    assert COST.exit_macs(thresholds).tolist() == [101, 303, 606, 1006]
+    assert COST.by_exit(thresholds).tolist() == [101, 303, 606, 1006]
 
 
 def test_the_reduction_is_the_mean_saving_against_the_bare_backbone():
@@ -108,10 +108,10 @@ def test_without_exits_the_reduction_is_minus_the_price_of_the_open_branches():
     assert COST.reduction(at_the_end, OPEN) == pytest.approx(-0.006)
 
 
-def test_exit_macs_are_what_the_running_cascade_computes(backbone, branches, splits, cascade_case):
+def test_the_cost_of_an_exit_is_what_the_running_cascade_computes(backbone, branches, splits, cascade_case):
     thresholds = cascade_case["thresholds"].clone()
     thresholds[1] = torch.inf
-    cost = CostModel.measure(backbone, branches, splits.test.images.shape[1:]).exit_macs(thresholds)
+    cost = CostModel.measure(backbone, branches, splits.test.images.shape[1:]).by_exit(thresholds)
     exits = simulate(**cascade_case | {"thresholds": thresholds}).exit
     cascade = Cascade(backbone, branches, thresholds)
 
@@ -127,9 +127,11 @@ def test_exit_macs_are_what_the_running_cascade_computes(backbone, branches, spl
 
 def test_branches_cost_at_most_one_and_a_half_percent_of_the_backbone_each(repository, splits):
     path = repository / "params.yaml"
-    wanted, chosen = params("backbone", path), params("branches", path)
-    backbone = StagedResNet18(10, in_channels=1, width=wanted.width, stem=wanted.stem)
-    channels = [wanted.width, 2 * wanted.width, 4 * wanted.width]
-    heads = [Conv1dBranch(each, 10, chosen.channels, chosen.kernel_size) for each in channels]
-    cost = CostModel.measure(backbone, heads, splits.test.images.shape[1:])
+    parameters, branch_parameters = params("backbone", path), params("branches", path)
+    backbone = new_backbone(splits, parameters)
+    channels = [parameters.width, 2 * parameters.width, 4 * parameters.width]
+    branches = [
+        Conv1dBranch(each, 10, branch_parameters.channels, branch_parameters.kernel_size) for each in channels
+    ]
+    cost = CostModel.measure(backbone, branches, splits.test.images.shape[1:])
     assert max(cost.branches) <= 0.015 * cost.backbone

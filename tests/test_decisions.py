@@ -20,20 +20,20 @@ def test_a_cascade_on_one_split_by_hand():
     result = decisions.run_simulation(confidence, predicted, split, torch.full((1, 2), 0.5), COST)
     assert result.exits.exit.tolist() == [0, 1, 0, 1]
     assert result.correct.tolist() == [True, True, False, False]
-    assert result.macs.tolist() == [12, 42, 12, 42]
+    assert result.cost.tolist() == [12, 42, 12, 42]
     assert result.summary() == pytest.approx(
         {"accuracy": 0.5, "drop": 25.0, "reduction": 1 - 27 / 40, "exit1": 0.5, "exit2": 0.5}
     )
 
 
-def test_a_tally_reports_test_and_keeps_beside_it_what_valid_says():
+def test_a_tally_reports_test_and_keeps_beside_it_what_valid_shows():
     features = {"valid": split_of([0, 1], [0, 1]), "test": split_of([0, 1, 1], [0, 1, 0])}
-    said = {
+    outputs = {
         "valid": (torch.tensor([[0.9, 0.1]]), torch.tensor([[1, 1]])),
         "test": (torch.tensor([[0.9, 0.9, 0.1]]), torch.tensor([[0, 0, 0]])),
     }
     tally = decisions.Tally(features, COST)
-    tally.add({"name": "one"}, said, torch.full((1, 2), 0.5))
+    tally.add({"name": "one"}, outputs, torch.full((1, 2), 0.5))
     found = tally.decisions()
     (row,) = found.table.to_dict("records")
     assert row == pytest.approx(
@@ -41,7 +41,7 @@ def test_a_tally_reports_test_and_keeps_beside_it_what_valid_says():
         | {"exit1": 2 / 3, "exit2": 1 / 3, "valid_drop": 50.0, "valid_reduction": 1 - 54 / 2 / 40}
     )
     assert found.correct.tolist() == [[True, False, False]]
-    assert found.macs.dtype == np.float32
-    assert found.macs.tolist() == [[12, 12, 42]]
+    assert found.cost.dtype == np.float32
+    assert found.cost.tolist() == [[12, 12, 42]]
     assert found.backbone_correct.tolist() == [True, True, False]
-    assert found.backbone_macs == 40
+    assert found.backbone_cost == 40

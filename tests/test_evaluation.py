@@ -1,4 +1,5 @@
 import dataclasses
+import itertools
 import math
 
 import numpy as np
@@ -7,73 +8,52 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch.nn.functional import one_hot
+from made_up import CLASSES, made_up_features, made_up_tree, paths_of
 
 from btsee_lib import config, evaluation
-from btsee_lib.boosting import configurations
-from btsee_lib.calibration import confidence_and_class
+from btsee_lib.boosting import calibration_terms, configurations
+from btsee_lib.calibration import EXIT_RULES, confidence_and_class
 from btsee_lib.cost import CostModel
-from btsee_lib.evaluation import BASELINE, BTS_EE, CELLS, of_cell
-from btsee_lib.features import SplitFeatures
-from btsee_lib.store.results import SeedBranches
+from btsee_lib.evaluation import BASELINE, BTS_EE, Calibrator, Cell, cells_of, of_cell
 
 IMAGES = {"train": 10, "valid": 150, "test": 120}
-CLASSES = 3
 MARGINS = [-0.05, 0.1]
 COST = CostModel(stages=(100, 120, 80, 100), branches=(7, 5, 3))
+CELLS = [Cell(*each) for each in itertools.product(("independent", "boosted"), ("full", "survivors"))]
 COLUMNS = [
     *("seed", "training", "calibration", "m1", "m2", "m3", "accuracy", "drop", "reduction"),
     *("exit1", "exit2", "exit3", "exit4", "valid_drop", "valid_reduction"),
 ]
 
 
-def answers(labels, strength, generator):
-    return strength * one_hot(labels, CLASSES) + torch.randn(len(labels), CLASSES, generator=generator)
-
-
-def made_up_features(generator):
-    labels = {name: torch.randint(CLASSES, (n,), generator=generator) for name, n in IMAGES.items()}
-    return {name: SplitFeatures((), answers(each, 3.5, generator), each) for name, each in labels.items()}
-
-
-def made_up_branches(seed, features, generator):
-    """Ten branches that were never trained: three independent ones, and a tree of 1 + 2 + 4."""
-    paths = [(), *((a,) for a in MARGINS), *((a, b) for a in MARGINS for b in MARGINS)]
-    rows = [{"training": "independent", "branch": b} for b in (1, 2, 3)]
-    rows += [
-        {"training": "boosted", "branch": len(path) + 1, **{f"m{b}": m for b, m in enumerate(path, start=1)}}
-        for path in paths
-    ]
-    nodes = pd.DataFrame(rows).assign(closed=False)
-    logits = {
-        name: torch.stack(
-            [answers(features[name].labels, 1.7 + 0.3 * b, generator) for b in nodes["branch"].tolist()]
-        )
-        for name in ("valid", "test")
-    }
-    for each in logits.values():
-        each[3] = each[0]  # the first branch is the same for both trainings
-    return SeedBranches(seed, nodes, logits, states=[])
-
-
 @pytest.fixture(scope="module")
-def few_limits():
-    return config.Boosting(
+def few_margins():
+    return config.BoostingParameters(
         seeds=[0, 1], margins=[MARGINS] * 3, bar_ceiling=1.0, min_support=3, min_survivors=20
     )
 
 
+def made_up_pair(seed, features, generator):
+    """An independent tree of three branches and a boosted one of 1 + 2 + 4, with the first branch in common."""
+    alone = made_up_tree("independent", seed, features, (1, 2, 3), generator)
+    tree = made_up_tree("boosted", seed, features, paths_of(MARGINS), generator)
+    for name, logits in tree.logits.items():
+        logits[0] = alone.logits[name][0]
+    return [alone, tree]
+
+
 @pytest.fixture(scope="module")
 def made_up():
+    """Features, and the trees of two seeds: seed by seed, scheme by scheme."""
     generator = torch.Generator().manual_seed(0)
-    features = made_up_features(generator)
-    return features, [made_up_branches(seed, features, generator) for seed in (0, 1)]
+    features = made_up_features(IMAGES, generator)
+    return features, [tree for seed in (0, 1) for tree in made_up_pair(seed, features, generator)]
 
 
 @pytest.fixture(scope="module")
-def decisions(made_up, few_limits):
-    features, cascades = made_up
-    return evaluation.evaluate_configurations(cascades, features, COST, few_limits)
+def decisions(made_up, few_margins):
+    features, trees = made_up
+    return evaluation.evaluate_configurations(trees, features, COST, few_margins)
 
 
 @pytest.fixture(scope="module")
@@ -81,15 +61,15 @@ def averaged(decisions):
     return evaluation.mean_over_seeds(decisions.table)
 
 
-def test_there_is_a_row_for_every_seed_cell_and_configuration(decisions, few_limits):
+def test_there_is_a_row_for_every_seed_cell_and_configuration(decisions, few_margins):
     table = decisions.table
     assert list(table.columns) == COLUMNS
     names = table[COLUMNS[:6]].itertuples(index=False, name=None)
-    expected = [(seed, *cell, *m) for seed in (0, 1) for cell in CELLS for m in configurations(few_limits)]
+    expected = [(seed, *cell, *m) for seed in (0, 1) for cell in CELLS for m in configurations(few_margins)]
     assert list(names) == expected
-    assert decisions.correct.shape == decisions.macs.shape == (2 * 4 * 8, 120)
-    assert decisions.macs.dtype == np.float32
-    assert decisions.backbone_macs == 400
+    assert decisions.correct.shape == decisions.cost.shape == (2 * 4 * 8, 120)
+    assert decisions.cost.dtype == np.float32
+    assert decisions.backbone_cost == 400
 
 
 def test_the_rows_are_those_of_the_verdicts_and_costs_image_by_image(decisions):
@@ -97,44 +77,46 @@ def test_the_rows_are_those_of_the_verdicts_and_costs_image_by_image(decisions):
     backbone = decisions.backbone_correct.mean()
     assert table["accuracy"].to_numpy() == pytest.approx(decisions.correct.mean(1))
     assert table["drop"].to_numpy() == pytest.approx(100 * (backbone - decisions.correct.mean(1)))
-    assert table["reduction"].to_numpy() == pytest.approx(1 - decisions.macs.mean(1) / 400)
+    assert table["reduction"].to_numpy() == pytest.approx(1 - decisions.cost.mean(1) / 400)
     assert table.filter(like="exit").sum(axis=1).to_numpy() == pytest.approx(np.ones(len(table)))
     assert (table.filter(like="exit").max() > 0.05).all()
 
 
-def node_by_hand(nodes, training, path):
-    """Where the branch of a training behind the margins of a path stands."""
-    chosen = (nodes["training"] == training) & (nodes["branch"] == len(path) + 1)
-    if training == "boosted":
+def node_by_hand(tree, path):
+    """Where the branch behind the margins of a path stands."""
+    nodes = tree.nodes
+    chosen = nodes["branch"] == len(path) + 1
+    if tree.scheme == "boosted":
         for b, margin in enumerate(path, start=1):
             chosen &= nodes[f"m{b}"] == margin
     (position,) = nodes.index[chosen]
     return position
 
 
-def thresholds_by_hand(sure, said, labels, bars, support, on):
+def thresholds_by_hand(sure, answers, labels, bars, support, calibration):
     """Class Precision Margin in plain loops: a dict of thresholds for each branch."""
     left, found = set(range(len(labels))), []
     for b in range(3):
-        seen = left if on == "survivors" else set(range(len(labels)))
+        seen = left if calibration == "survivors" else set(range(len(labels)))
         thresholds = {}
         for c in range(CLASSES):
-            mine = [i for i in seen if said[b][i] == c]
+            mine = [i for i in seen if answers[b][i] == c]
             thresholds[c] = math.inf
             for t in {sure[b][i] for i in mine}:
                 above = [i for i in mine if sure[b][i] >= t]
                 precision = sum(labels[i] == c for i in above) / len(above)
                 if len(above) >= support and precision >= bars[b][c]:
                     thresholds[c] = min(t, thresholds[c])
-        left = {i for i in left if sure[b][i] < thresholds[said[b][i]]}
+        left = {i for i in left if sure[b][i] < thresholds[answers[b][i]]}
         found.append(thresholds)
     return found
 
 
 def bars_by_hand(valid, margins):
-    said, labels = valid.predicted.tolist(), valid.labels.tolist()
+    answers, labels = valid.predicted.tolist(), valid.labels.tolist()
     precision = [
-        sum(a == b == c for a, b in zip(said, labels, strict=True)) / said.count(c) for c in range(CLASSES)
+        sum(a == b == c for a, b in zip(answers, labels, strict=True)) / answers.count(c)
+        for c in range(CLASSES)
     ]
     return [[min(1.0, each - margin) for each in precision] for margin in margins]
 
@@ -142,14 +124,16 @@ def bars_by_hand(valid, margins):
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_row_agrees_with_a_computation_in_plain_loops(made_up, decisions, cell):
     (training, calibration), margins = cell, (0.1, -0.05, 0.1)
-    features, (_, trained) = made_up
-    nodes = [node_by_hand(trained.nodes, training, margins[:b]) for b in range(3)]
-    sure, said = {}, {}
+    features, trees = made_up
+    (tree,) = (each for each in trees if (each.scheme, each.seed) == (training, 1))
+    nodes = [node_by_hand(tree, margins[:b]) for b in range(3)]
+    sure, answers = {}, {}
     for name in ("valid", "test"):
-        sure[name], said[name] = (each.tolist() for each in confidence_and_class(trained.logits[name][nodes]))
+        sure[name], answers[name] = (each.tolist() for each in confidence_and_class(tree.logits[name][nodes]))
     valid, test = features["valid"], features["test"]
     bars = bars_by_hand(valid, margins)
-    thresholds = thresholds_by_hand(sure["valid"], said["valid"], valid.labels.tolist(), bars, 3, calibration)
+    labels = valid.labels.tolist()
+    thresholds = thresholds_by_hand(sure["valid"], answers["valid"], labels, bars, 3, calibration)
     # A branch whose classes all stay is not run.
     paid = [
         cost if min(each.values()) < math.inf else 0
@@ -157,8 +141,8 @@ def test_a_row_agrees_with_a_computation_in_plain_loops(made_up, decisions, cell
     ]
     right, macs, exits = [], [], []
     for i, label in enumerate(test.labels.tolist()):
-        taken = next((b for b in range(3) if sure["test"][b][i] >= thresholds[b][said["test"][b][i]]), 3)
-        answer = said["test"][taken][i] if taken < 3 else int(test.predicted[i])
+        taken = next((b for b in range(3) if sure["test"][b][i] >= thresholds[b][answers["test"][b][i]]), 3)
+        answer = answers["test"][taken][i] if taken < 3 else int(test.predicted[i])
         right.append(answer == label)
         macs.append(sum(COST.stages[: taken + 1]) + sum(paid[: taken + 1]))
         exits.append(taken)
@@ -169,7 +153,7 @@ def test_a_row_agrees_with_a_computation_in_plain_loops(made_up, decisions, cell
     (position,), row = row.index, row.iloc[0]
     assert len(set(exits)) > 2
     assert decisions.correct[position].tolist() == right
-    assert decisions.macs[position].tolist() == macs
+    assert decisions.cost[position].tolist() == macs
     assert row["accuracy"] == pytest.approx(sum(right) / 120)
     assert row["drop"] == pytest.approx(100 * (backbone - sum(right) / 120))
     assert row["reduction"] == pytest.approx(1 - sum(macs) / 120 / 400)
@@ -183,7 +167,41 @@ def test_the_first_branch_depends_on_its_margin_alone(decisions):
     assert (behind > 1).any()
 
 
-def shuffled_test(features, cascades):
+def test_thresholds_are_set_on_valid_and_the_outputs_are_those_of_the_chosen_branches(made_up, few_margins):
+    features, trees = made_up
+    terms, margins = calibration_terms(features, few_margins), (0.1, -0.05, 0.1)
+    for tree in trees:
+        rows = [node_by_hand(tree, margins[:b]) for b in range(3)]
+        outputs, thresholds = Calibrator(tree, features, terms).calibrated(margins)
+        assert list(outputs) == ["valid", "test"]
+        for name, found in outputs.items():
+            for values, expected in zip(found, confidence_and_class(tree.logits[name][rows]), strict=True):
+                assert torch.equal(values, expected)
+        by_hand = thresholds_by_hand(
+            *(each.tolist() for each in outputs["valid"]),
+            features["valid"].labels.tolist(),
+            bars_by_hand(features["valid"], margins),
+            3,
+            "survivors",
+        )
+        assert thresholds.tolist() == [[each[c] for c in range(CLASSES)] for each in by_hand]
+
+
+@pytest.mark.parametrize("name", ["confidence", "entropy"])
+def test_configurations_can_be_evaluated_under_another_exit_rule(made_up, few_margins, name):
+    """A rule that takes its knob for a threshold has no use for what a branch is calibrated on."""
+    features, trees = made_up
+    parameters, rule = few_margins.model_copy(update={"margins": [[0.5, 0.8]] * 3}), EXIT_RULES[name]
+    table = evaluation.evaluate_configurations(trees[:1], features, COST, parameters, rule).table
+    full, survivors = (table[table["calibration"] == each].iloc[:, 3:] for each in ("full", "survivors"))
+    pd.testing.assert_frame_equal(full.reset_index(drop=True), survivors.reset_index(drop=True))
+    sure = rule.confidence(trees[0].logits["test"][0])
+    for knob, rows in table.groupby("m1"):
+        leaves = sure >= (knob if name == "confidence" else -knob)
+        assert rows["exit1"].to_numpy() == pytest.approx(float(leaves.double().mean()))
+
+
+def shuffled_test(features, trees):
     """The same trained branches and validation split, with nonsense in place of the test split."""
     generator = torch.Generator().manual_seed(5)
 
@@ -194,30 +212,25 @@ def shuffled_test(features, cascades):
     spoilt = dataclasses.replace(test, labels=test.labels[mixed()], logits=test.logits[mixed()])
     others = [
         dataclasses.replace(each, logits=each.logits | {"test": each.logits["test"][:, mixed()]})
-        for each in cascades
+        for each in trees
     ]
     return features | {"test": spoilt}, others
 
 
-def test_no_test_image_and_no_test_label_reaches_a_choice(made_up, averaged, few_limits):
-    features, cascades = made_up
-    other_features, other_cascades = shuffled_test(features, cascades)
-    for trained, other in zip(cascades, other_cascades, strict=True):
-        for cell in CELLS:
+def test_no_test_image_and_no_test_label_reaches_a_choice(made_up, averaged, few_margins):
+    features, trees = made_up
+    other_features, other_trees = shuffled_test(features, trees)
+    for tree, other in zip(trees, other_trees, strict=True):
+        for calibration in ("full", "survivors"):
             chosen = [
-                evaluation.calibrated(
-                    each,
-                    cell,
-                    (0.1, -0.05, 0.1),
-                    {name: confidence_and_class(logits) for name, logits in each.logits.items()},
-                    split,
-                    few_limits,
-                )[1]
-                for each, split in ((trained, features), (other, other_features))
+                Calibrator(each, split, calibration_terms(split, few_margins))
+                .calibrated((0.1, -0.05, 0.1), calibration)
+                .thresholds
+                for each, split in ((tree, features), (other, other_features))
             ]
             assert torch.isfinite(chosen[0]).any()
             assert torch.equal(*chosen)
-    decided = evaluation.evaluate_configurations(other_cascades, other_features, COST, few_limits)
+    decided = evaluation.evaluate_configurations(other_trees, other_features, COST, few_margins)
     again = evaluation.mean_over_seeds(decided.table)
     assert not np.allclose(again["accuracy"], averaged["accuracy"])
     pd.testing.assert_frame_equal(again.filter(like="valid_"), averaged.filter(like="valid_"))
@@ -228,25 +241,25 @@ def test_no_test_image_and_no_test_label_reaches_a_choice(made_up, averaged, few
     pd.testing.assert_frame_equal(recommended[0][chosen], recommended[1][chosen])
 
 
-def test_a_closed_branch_lets_nothing_out_and_costs_nothing(made_up, decisions, few_limits):
-    features, cascades = made_up
+def test_a_closed_branch_lets_nothing_out_and_costs_nothing(made_up, decisions, few_margins):
+    features, trees = made_up
     closed = []
-    for each in cascades:
-        nodes = each.nodes.copy()
-        nodes["closed"] = (nodes["training"] == "boosted") & (nodes["branch"] == 2)
-        closed.append(dataclasses.replace(each, nodes=nodes))
-    found = evaluation.evaluate_configurations(closed, features, COST, few_limits)
+    for each in trees:
+        shut = (each.nodes["branch"] == 2) & (each.scheme == "boosted")
+        closed.append(dataclasses.replace(each, nodes=each.nodes.assign(closed=shut)))
+    found = evaluation.evaluate_configurations(closed, features, COST, few_margins)
     boosted = (found.table["training"] == "boosted").to_numpy()
     assert (found.table.loc[boosted, "exit2"] == 0).all()
     assert (found.table.loc[boosted, "exit3"] > 0).all()
-    assert set(found.macs[boosted].ravel()) == {107, 310, 410}
+    assert set(found.cost[boosted].ravel()) == {107, 310, 410}
     pd.testing.assert_frame_equal(found.table[~boosted], decisions.table[~boosted])
 
 
-def test_the_exits_of_the_classes_average_to_those_of_all(made_up, averaged, few_limits):
-    features, cascades = made_up
-    margins = (-0.05, 0.1, 0.1)
-    table = evaluation.class_exits(cascades, features, few_limits, BTS_EE, margins, ("a", "b", "c"))
+def test_the_exits_of_the_classes_average_to_those_of_all(made_up, averaged, few_margins):
+    features, trees = made_up
+    margins, boosted = (-0.05, 0.1, 0.1), [each for each in trees if each.scheme == "boosted"]
+    terms = calibration_terms(features, few_margins)
+    table = evaluation.class_exits(boosted, features, terms, margins, ("a", "b", "c"))
     assert list(table.columns) == ["class", "exit", "share"]
     grid = table.pivot(index="class", columns="exit", values="share")
     assert grid.columns.tolist() == [1, 2, 3, 4]
@@ -255,6 +268,12 @@ def test_the_exits_of_the_classes_average_to_those_of_all(made_up, averaged, few
     rows = of_cell(averaged, BTS_EE)
     row = rows[(rows[["m1", "m2", "m3"]] == list(margins)).all(axis=1)].iloc[0]
     assert weights @ grid.to_numpy() == pytest.approx([row[f"exit{b}"] for b in (1, 2, 3, 4)])
+
+
+def test_the_cells_of_a_table_are_those_that_it_holds_in_order(averaged):
+    assert cells_of(averaged) == CELLS
+    assert cells_of(averaged[averaged["training"] == "boosted"]) == CELLS[2:]
+    assert (CELLS[0], CELLS[3]) == (BASELINE, BTS_EE)
 
 
 def test_seeds_are_averaged_configuration_by_configuration(decisions, averaged):

@@ -5,39 +5,22 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from conftest import FEATURES, FEATURES_BATCH
+from measure_scaling import anonymous_memory
 
 from btsee_lib import features as features_module
-from btsee_lib.features import (
-    SPLITS,
-    load_features,
-    on_device_if_it_fits,
-    store_features,
-    strip_pool,
-    walk_stages,
-)
-from btsee_lib.studies.memory import anonymous_memory
-from btsee_lib.data.splits import DataError, ImageSet
-
-
-def test_strips_of_a_tiny_map_by_hand():
-    feature_map = torch.tensor([[[[1.0, 2.0], [3.0, 6.0]], [[0.0, 0.0], [0.0, 4.0]]]])
-    assert strip_pool(feature_map).tolist() == [[[1.5, 4.5, 2.0, 4.0], [0.0, 2.0, 0.0, 2.0]]]
-
-
-@pytest.mark.parametrize("shape", [(1, 2, 3, 4), (2, 3, 3), (3, 3)])
-def test_a_map_that_is_not_square_is_refused_with_its_shape(shape):
-    with pytest.raises(ValueError, match="expects a map") as caught:
-        strip_pool(torch.zeros(shape))
-    assert str(shape) in str(caught.value)
+from btsee_lib.data.splits import ImageSet
+from btsee_lib.errors import DataError
+from btsee_lib.features import SPLITS, load_features, on_device_if_it_fits, store_features, walk_stages
 
 
 @pytest.mark.parametrize("name", SPLITS)
-def test_stored_features_are_those_computed_live(features, backbone, branches, splits, name):
+def test_stored_features_are_those_computed_live(
+    features, backbone, branches, splits, name, feature_parameters
+):
     stored = features[name]
     images = getattr(splits, name).images
-    for start in range(0, len(images), FEATURES_BATCH):
-        batch = slice(start, start + FEATURES_BATCH)
+    for start in range(0, len(images), feature_parameters.batch_size):
+        batch = slice(start, start + feature_parameters.batch_size)
         feature_map = splits.normalise(images[batch])
         for stage, branch, strips in zip(backbone.stages[:3], branches, stored.squeezed, strict=True):
             feature_map = stage(feature_map)
@@ -45,12 +28,14 @@ def test_stored_features_are_those_computed_live(features, backbone, branches, s
         torch.testing.assert_close(backbone.stages[3](feature_map), stored.logits[batch], atol=1e-4, rtol=1e-4)
 
 
-def test_stored_features_are_exactly_those_of_the_same_pass(features, backbone, splits):
+def test_stored_features_are_exactly_those_of_the_same_pass(features, backbone, splits, feature_parameters):
     with torch.inference_mode():
-        squeezed, logits = walk_stages(backbone, splits.normalise(splits.test.images[:FEATURES_BATCH]))
+        squeezed, logits = walk_stages(
+            backbone, splits.normalise(splits.test.images[: feature_parameters.batch_size])
+        )
     for live, stored in zip(squeezed, features["test"].squeezed, strict=True):
-        assert torch.equal(live, stored[:FEATURES_BATCH])
-    assert torch.equal(logits, features["test"].logits[:FEATURES_BATCH])
+        assert torch.equal(live, stored[: feature_parameters.batch_size])
+    assert torch.equal(logits, features["test"].logits[: feature_parameters.batch_size])
 
 
 @pytest.mark.parametrize("name", SPLITS)
@@ -68,8 +53,22 @@ def test_only_the_strips_are_stored(features):
     assert all(strips.dtype == torch.float32 for strips in features["test"].squeezed)
 
 
-def test_the_batch_size_changes_nothing_but_rounding(features, backbone, splits, tmp_path):
-    store_features(backbone, splits, tmp_path, FEATURES.model_copy(update={"batch_size": 333}))
+def test_branches_that_squeeze_otherwise_have_features_of_their_own(
+    features, backbone, splits, tmp_path, feature_parameters
+):
+    def mean_and_spread(feature_map):
+        return torch.stack([feature_map.mean((2, 3)), feature_map.std((2, 3))], dim=2)
+
+    store_features(backbone, splits, tmp_path, feature_parameters, squeeze=mean_and_spread)
+    stored = load_features(tmp_path)["test"]
+    assert [tuple(each.shape) for each in stored.squeezed] == [(1000, 8, 2), (1000, 16, 2), (1000, 32, 2)]
+    assert torch.equal(stored.logits, features["test"].logits)
+    for found, strips in zip(stored.squeezed, features["test"].squeezed, strict=True):
+        torch.testing.assert_close(found[..., 0], strips.mean(2), atol=1e-5, rtol=1e-5)
+
+
+def test_the_batch_size_changes_nothing_but_rounding(features, backbone, splits, tmp_path, feature_parameters):
+    store_features(backbone, splits, tmp_path, feature_parameters.model_copy(update={"batch_size": 333}))
     for name, stored in load_features(tmp_path).items():
         pairs = zip(
             [*stored.squeezed, stored.logits], [*features[name].squeezed, features[name].logits], strict=True
@@ -78,17 +77,17 @@ def test_the_batch_size_changes_nothing_but_rounding(features, backbone, splits,
             torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 
-def test_two_passes_write_equal_bytes(features_folder, backbone, splits, tmp_path):
-    store_features(backbone, splits, tmp_path, FEATURES)
+def test_two_passes_write_equal_bytes(features_folder, backbone, splits, tmp_path, feature_parameters):
+    store_features(backbone, splits, tmp_path, feature_parameters)
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == sorted(path.name for path in features_folder.iterdir())
     assert all((tmp_path / name).read_bytes() == (features_folder / name).read_bytes() for name in names)
 
 
-def test_a_pass_leaves_the_backbone_as_it_was(backbone, splits, tmp_path):
+def test_a_pass_leaves_the_backbone_as_it_was(backbone, splits, tmp_path, feature_parameters):
     before = {name: values.clone() for name, values in backbone.state_dict().items()}
     backbone.train()
-    store_features(backbone, splits, tmp_path, FEATURES)
+    store_features(backbone, splits, tmp_path, feature_parameters)
     backbone.eval()
     assert all(torch.equal(before[name], values) for name, values in backbone.state_dict().items())
 
@@ -100,8 +99,10 @@ def test_changing_a_loaded_tensor_does_not_reach_the_file(features_folder):
     assert before.any()
 
 
-def test_float16_halves_the_strips_and_keeps_the_logits(features, features_folder, backbone, splits, tmp_path):
-    store_features(backbone, splits, tmp_path, FEATURES.model_copy(update={"dtype": "float16"}))
+def test_float16_halves_the_strips_and_keeps_the_logits(
+    features, features_folder, backbone, splits, tmp_path, feature_parameters
+):
+    store_features(backbone, splits, tmp_path, feature_parameters.model_copy(update={"dtype": "float16"}))
     for name, stored in load_features(tmp_path).items():
         assert torch.equal(stored.logits, features[name].logits)
         for found, exact in zip(stored.squeezed, features[name].squeezed, strict=True):
@@ -110,14 +111,18 @@ def test_float16_halves_the_strips_and_keeps_the_logits(features, features_folde
     assert sizes == [128 + 4 * 1000 * 8 * 56, 128 + 2 * 1000 * 8 * 56]
 
 
-def test_a_disk_without_room_is_named_before_anything_is_written(backbone, splits, tmp_path, monkeypatch):
+def test_a_disk_without_room_is_named_before_anything_is_written(
+    backbone, splits, tmp_path, monkeypatch, feature_parameters
+):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 99 * 10**7, 10**7))
     with pytest.raises(DataError, match=r"10 MB of disk space left, 17 MB are needed: .*dtype to float16"):
-        store_features(backbone, splits, tmp_path, FEATURES)
+        store_features(backbone, splits, tmp_path, feature_parameters)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_each_process_fills_its_own_rows_of_every_file(features_folder, backbone, splits, tmp_path):
+def test_each_process_fills_its_own_rows_of_every_file(
+    features_folder, backbone, splits, tmp_path, feature_parameters
+):
     class Process:
         """What a process of three knows."""
 
@@ -129,24 +134,24 @@ def test_each_process_fills_its_own_rows_of_every_file(features_folder, backbone
 
     untouched = []
     for rank in (0, 2, 1):
-        store_features(backbone, splits, tmp_path, FEATURES, fabric=Process(rank))
+        store_features(backbone, splits, tmp_path, feature_parameters, fabric=Process(rank))
         untouched.append(int((np.load(tmp_path / "test_logits.npy") == 0).all(1).sum()))
     assert untouched == [750, 250, 0]
     for path in features_folder.iterdir():
         assert (tmp_path / path.name).read_bytes() == path.read_bytes(), path.name
 
 
-def test_memory_does_not_grow_with_the_number_of_images(backbone, splits, tmp_path):
+def test_memory_does_not_grow_with_the_number_of_images(backbone, splits, tmp_path, feature_parameters):
     one = ImageSet(splits.test.images[:1], splits.test.labels[:1])
     many = ImageSet(one.images.expand(8000, -1, -1, -1), one.labels.expand(8000))
     few = dataclasses.replace(splits, train=many, valid=one, test=one)
     used = []
     hook = backbone.stages[0].register_forward_hook(lambda *_: used.append(anonymous_memory()))
-    store_features(backbone, few, tmp_path, FEATURES)
+    store_features(backbone, few, tmp_path, feature_parameters)
     hook.remove()
     written = sum(path.stat().st_size for path in tmp_path.iterdir()) / 1e6
     assert written > 40
-    assert max(used) - max(used[:8]) < 10
+    assert max(used) - max(used[:8]) < 20  # the allocator may keep a pair of feature maps, 12.5 MB
 
 
 def test_strips_go_to_the_device_where_they_fit_and_stay_mapped_where_not(features, monkeypatch):

@@ -1,17 +1,22 @@
+"""The script ``examples/measure_scaling.py``."""
+
+import math
+import time
 from dataclasses import replace
 from pathlib import Path
 
+import measure_scaling as scaling
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 import yaml
+from measure_scaling import PeakMemory, anonymous_memory
 
-from btsee_lib.studies import memory
-from btsee_lib.studies import scaling
-from btsee_lib.config import Scale
 from btsee_lib.data.splits import ImageSet
 
-SIZES = Scale(images=[400, 800], widths=[8, 12], threads=1)
+only_linux = pytest.mark.skipif(not scaling.STATUS.exists(), reason="only Linux tells anonymous memory")
+MEGABYTES = 60
 
 
 @pytest.fixture
@@ -22,13 +27,16 @@ def here(repository, workspace, monkeypatch):
     parameters["branches"]["epochs"] = 1
     (workspace / "params.yaml").write_text(yaml.safe_dump(parameters))
     monkeypatch.setattr(scaling, "_in_own_process", scaling._run)
+    monkeypatch.setattr(scaling, "IMAGES", (400, 800))
+    monkeypatch.setattr(scaling, "WIDTHS", (8, 12))
+    monkeypatch.setattr(scaling, "THREADS", 1)
     return workspace
 
 
 def test_every_task_is_measured_on_more_images_and_in_wider_networks(here, splits, tmp_path):
     folder = tmp_path / "measured"
     folder.mkdir()
-    table = scaling.measure_scaling(splits, SIZES, 8, folder)
+    table = scaling.measure_scaling(splits, 8, folder)
     points = {(400, 8), (800, 8), (400, 12)}
     for task in ("feature pass", "one branch", "all configurations"):
         assert (
@@ -44,35 +52,13 @@ def test_every_task_is_measured_on_more_images_and_in_wider_networks(here, split
     assert not list(folder.glob("features_*/*"))
 
 
-def test_more_images_than_there_are_are_refused(here, splits, tmp_path):
-    with pytest.raises(ValueError, match="asks for 9,000 images, the data set has 3,000"):
-        scaling.measure_scaling(splits, SIZES.model_copy(update={"images": [9000, 9001]}), 8, tmp_path)
+def test_more_images_than_there_are_are_refused(here, splits, tmp_path, monkeypatch):
+    monkeypatch.setattr(scaling, "IMAGES", (9000,))
+    with pytest.raises(ValueError, match="9,000 images are asked for, the data set has 3,000"):
+        scaling.measure_scaling(splits, 8, tmp_path)
 
 
-def test_the_line_through_measurements_gives_fixed_and_growing_time():
-    table = pd.DataFrame({"task": "a", "images": [100, 200, 300], "width": 8, "seconds": [1.2, 1.4, 1.6]})
-    (row,) = scaling.rates(table).itertuples()
-    assert (row.fixed, row.per_image, row.misfit) == pytest.approx((1.0, 2.0, 0.0), abs=1e-9)
-
-
-def test_growth_of_memory_is_set_against_the_growth_of_the_files():
-    table = pd.DataFrame(
-        [
-            ("feature pass", 100, 8, 10.0, 30.0),
-            ("one branch", 100, 8, 7.0, 30.0),
-            ("feature pass", 400, 8, 11.0, 120.0),
-            ("one branch", 400, 8, 16.0, 120.0),
-            ("feature pass", 100, 64, 99.0, 240.0),
-        ],
-        columns=["task", "images", "width", "megabytes", "stored"],
-    )
-    growth = scaling.memory_growth(table).set_index("task")
-    assert growth["megabytes"].tolist() == [1.0, 9.0]
-    assert growth["files"].tolist() == [90.0, 90.0]
-    assert growth["share"].tolist() == pytest.approx([1 / 90, 0.1])
-
-
-@pytest.mark.skipif(not memory.STATUS.exists(), reason="only Linux tells anonymous memory")
+@only_linux
 def test_memory_of_feature_pass_and_branch_training_does_not_grow_with_the_images(here, splits, tmp_path):
     again = torch.arange(6400) % len(splits.train)
     many = replace(splits, train=ImageSet(splits.train.images[again], splits.train.labels[again]))
@@ -93,3 +79,36 @@ def test_a_measurement_runs_in_a_process_of_its_own(monkeypatch):
     monkeypatch.setitem(scaling.TASKS, "known here only", print)
     with pytest.raises(KeyError, match="known here only"):
         scaling._in_own_process(scaling.Work("known here only", 1, 8, Path(), threads=1))
+
+
+@only_linux
+def test_the_peak_is_seen_although_the_memory_is_given_back():
+    with PeakMemory() as peak:
+        held = np.ones(MEGABYTES * 1_000_000, dtype=np.uint8)
+        time.sleep(40 * scaling.INTERVAL)  # on a busy machine the watcher is late
+        del held
+    assert peak.megabytes == pytest.approx(MEGABYTES, abs=15)
+
+
+@only_linux
+def test_what_was_held_before_does_not_count():
+    held = np.ones(MEGABYTES * 1_000_000, dtype=np.uint8)
+    with PeakMemory() as peak:
+        held.sum()
+    assert peak.megabytes < MEGABYTES / 2
+
+
+@only_linux
+def test_a_memory_mapped_file_does_not_count(tmp_path):
+    np.save(tmp_path / "file.npy", np.ones(MEGABYTES * 1_000_000, dtype=np.uint8))
+    with PeakMemory() as peak:
+        assert np.load(tmp_path / "file.npy", mmap_mode="c").sum(dtype=np.int64) == MEGABYTES * 1_000_000
+    assert peak.megabytes < MEGABYTES / 2
+
+
+def test_where_the_system_does_not_tell_the_peak_is_nan(monkeypatch):
+    monkeypatch.setattr(scaling, "STATUS", Path("does-not-exist"))
+    assert math.isnan(anonymous_memory())
+    with PeakMemory() as peak:
+        pass
+    assert math.isnan(peak.megabytes)

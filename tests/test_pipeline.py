@@ -1,4 +1,4 @@
-"""The whole pipeline at toy size, in a temporary clone: run with ``pytest -m pipeline``."""
+"""The whole pipeline at toy size, in temporary clones: run with ``pytest -m pipeline``."""
 
 import json
 import os
@@ -15,11 +15,9 @@ import pytest
 import yaml
 from small_cinic10 import write_archive
 
-from btsee_lib import plots_industrial
-from btsee_lib.config import repository_root
-from btsee_lib.plots.figures import FIGURES
 from btsee_lib.deployment.measurements import TABLES
-from btsee_lib.pipeline.profiles import overrides
+from btsee_lib.experiment import repository_root
+from btsee_lib.plots.figures import FIGURES
 
 pytestmark = pytest.mark.pipeline
 ROOT = repository_root(Path(__file__).parent)
@@ -34,9 +32,7 @@ TOY = {
         "latency_images": 20,
         "batch_sizes": [1, 4],
         "rounds": 1,
-        "compile": False,
     },
-    "scale": {"images": [400, 800], "widths": [32, 64]},
 }
 TIMES = {
     *TABLES,
@@ -44,9 +40,8 @@ TIMES = {
     "break_even",
     "static_networks",
     "latency_budget",
-    "scaling",
-    "paper_scale_hours",
 }
+PROFILE = "tiny-cinic"
 NOTEBOOKS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
 
 
@@ -69,6 +64,11 @@ def run_in(folder, *command):
     return all_succeed([start_in(folder, *command)])[0]
 
 
+def repro_in(home, clone, *stages):
+    """``dvc repro`` in the home of a profile, with the library of its clone."""
+    return all_succeed([start_in(home, "dvc", "repro", *stages, PYTHONPATH=str(clone))])[0]
+
+
 def pipeline_in(folder, *arguments):
     return finish(start_in(folder, sys.executable, "-m", "btsee_lib.pipeline", *arguments))
 
@@ -88,14 +88,13 @@ def copy_of_the_repository(target):
         text=True,
         check=True,
     )
+    left_out = re.compile(r"reports/(?!measured|experiments)|tests/|industrial/|dvc\.lock$")
     for name in filter(None, listed.stdout.split("\0")):
-        if (
-            (ROOT / name).is_file()
-            and not name.startswith(("reports/", "tests/", "industrial/"))
-            and name != "dvc.lock"
-        ):
+        if (ROOT / name).is_file() and not left_out.match(name):
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, target / name)
+    for shared in (target / "reports" / "experiments").glob("*.csv"):
+        shared.unlink()
     (target / "data").symlink_to(ROOT / "data")
     subprocess.run(["git", "init", "-q"], cwd=target, check=True)
 
@@ -127,43 +126,14 @@ def published(folder):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """Three clones, each run through the whole pipeline at the same time and apart from one another."""
-    folders = [tmp_path_factory.mktemp(name) for name in ("clone", "other", "paper")]
+def clones(tmp_path_factory):
+    """Two clones, each run through the whole pipeline at the same time and apart from one another."""
+    folders = [tmp_path_factory.mktemp(name) for name in ("clone", "other")]
     for folder in folders:
         copy_of_the_repository(folder)
-    for folder in folders[:2]:
         change_params(folder, TOY)
-    archive = write_archive(tmp_path_factory.mktemp("archive") / "small.tar.gz", images_a_class=100)
-    all_succeed(
-        [
-            *(start_in(folder, "dvc", "repro") for folder in folders[:2]),
-            start_in(folders[2], "dvc", "exp", "run", *at_papers_scale(folders[2], archive)),
-        ]
-    )
+    all_succeed([start_in(folder, "dvc", "repro") for folder in folders])
     return folders
-
-
-def at_papers_scale(folder, archive):
-    """What ``make repro-cinic10`` sets (bf16, float16, crops), at toy size, on an archive of one's own."""
-    (folder / "data").unlink()
-    commit = ["git", "-c", "user.name=t", "-c", "user.email=t", "commit", "--quiet", "--message=all"]
-    for command in (["git", "add", "--all"], commit):
-        subprocess.run(command, cwd=folder, check=True)
-    toy = TOY | {"data": {"path": str(archive)}, "deployment": TOY["deployment"] | {"static_width": 8}}
-    wanted = pipeline_in(folder, "overrides", "cinic10").stdout.split()
-    return wanted + [word for each in overrides(toy) for word in ("-S", each)]
-
-
-@pytest.fixture(scope="module")
-def clones(finished):
-    """The two that are equal."""
-    return finished[:2]
-
-
-@pytest.fixture(scope="module")
-def paper_clone(finished):
-    return finished[2]
 
 
 def all_succeed(processes):
@@ -188,9 +158,8 @@ def test_every_notebook_is_published_executed_top_to_bottom(clone):
 def test_every_table_with_a_figure_has_been_drawn(clone):
     tables = {path.stem for path in (clone / "reports" / "tables").glob("*.csv")}
     figures = {path.stem for path in (clone / "reports" / "figures").glob("*.png")}
-    assert figures == {
-        name for name, function in FIGURES.items() if function.__module__ != plots_industrial.__name__
-    }
+    ours = {name for name, draw in FIGURES.items() if draw.__module__.startswith("btsee_lib.")}
+    assert figures == ours
     assert figures <= tables
 
 
@@ -208,8 +177,8 @@ def test_two_clones_give_the_same_bytes(clones):
     assert published(clones[0]) == published(clones[1])
 
 
-def test_second_repro_does_nothing(clone):
-    assert stages_run(run_in(clone, "dvc", "repro")) == []
+def test_second_repro_only_looks_at_the_input(clone):
+    assert stages_run(run_in(clone, "dvc", "repro")) == ["input"]
 
 
 def test_nbval_passes_with_another_processor_and_one_thread_and_fails_on_other_results(clones):
@@ -230,7 +199,7 @@ def test_nbval_passes_with_another_processor_and_one_thread_and_fails_on_other_r
     (done,) = all_succeed([untouched])
     assert " passed" in done.stdout
     assert published(clones[0]) == before
-    assert stages_run(run_in(clones[0], "dvc", "repro", "--dry")) == []
+    assert stages_run(run_in(clones[0], "dvc", "repro", "--dry")) == ["input"]
 
 
 def assert_one_fails(done):
@@ -258,31 +227,47 @@ def test_an_evaluation_parameter_reruns_one_stage_and_figure_code_retrains_nothi
     """Each change in a clone of its own, at the same time."""
     change_params(clones[0], {"evaluation": {"resamples": 60}})
     before = artefact_times(clones[1])
-    plots_file = clones[1] / "btsee_lib" / "plots.py"
-    plots_file.write_text(plots_file.read_text() + "\n# a comment\n")
+    figures = clones[1] / "btsee_lib" / "plots" / "branches.py"
+    figures.write_text(figures.read_text().replace("alpha=0.75", "alpha=0.7"))
     evaluated, drawn = all_succeed(
         [
             start_in(clones[0], "dvc", "repro"),
             start_in(clones[1], "dvc", "repro", "backbone", "boosted_branches"),
         ]
     )
-    assert stages_run(evaluated) == ["evaluation"]
-    assert stages_run(drawn) == ["backbone", "boosted_branches"]
-    assert len(before) == 7
+    assert stages_run(evaluated) == ["input", "evaluation", "reports"]
+    assert stages_run(drawn) == ["input", "backbone", "boosted_branches"]
+    assert len(before) == 9
     assert artefact_times(clones[1]) == before
 
 
-def test_the_papers_scale_runs_at_toy_size_out_of_an_archive(paper_clone):
-    parameters = yaml.safe_load((paper_clone / "params.yaml").read_text())
-    assert parameters["data"]["name"] == "cinic-10"
-    assert parameters["compute"]["precision"] == "bf16-mixed"
-    strips = np.load(paper_clone / "artifacts" / "features" / "train_branch1.npy", mmap_mode="r")
+def test_a_profile_runs_beside_the_main_experiment_out_of_an_archive(clone, tmp_path_factory):
+    """What the profile cinic-10 changes (bf16, float16, crops), at toy size, on an archive of its layout."""
+    archive = write_archive(tmp_path_factory.mktemp("archive") / "small.tar.gz", images_a_class=100)
+    changes = yaml.safe_load((ROOT / "profiles" / "cinic-10.yaml").read_text())
+    toy = TOY | {"data": {"path": str(archive)}, "deployment": TOY["deployment"] | {"static_width": 8}}
+    changes |= {section: changes.get(section, {}) | values for section, values in toy.items()}
+    (clone / "profiles" / f"{PROFILE}.yaml").write_text(yaml.safe_dump(changes))
+    run_in(clone, sys.executable, "-m", "btsee_lib.pipeline", "profile", PROFILE)
+    before = published(clone)
+    home = clone / "reports" / PROFILE
+    repro_in(home, clone)
+
+    parameters = yaml.safe_load((home / "params.yaml").read_text())
+    assert (parameters["data"]["name"], parameters["compute"]["precision"]) == ("cinic-10", "bf16-mixed")
+    strips = np.load(clone / "artifacts" / PROFILE / "features" / "train_branch1.npy", mmap_mode="r")
     assert (strips.dtype, strips.shape) == (np.float16, (1000, 12, 64))
-    tables = paper_clone / "reports" / "tables"
-    assert (pd.read_csv(tables / "oracle.csv")["unexplained"] == 0).all()
-    assert len(pd.read_csv(tables / "configurations.csv")) == 2 * 4 * 8
-    made = {path.stem for path in (paper_clone / "reports" / "notebooks").glob("*.ipynb")}
-    assert made == set(NOTEBOOKS)
+    assert (pd.read_csv(home / "tables" / "oracle.csv")["unexplained"] == 0).all()
+    assert len(pd.read_csv(home / "tables" / "configurations.csv")) == 2 * 4 * 8
+    made = {path.stem for path in (home / "notebooks").glob("*.ipynb")}
+    assert made == set(NOTEBOOKS) - {"08_paper_scale"}
+    assert published(clone) == before, "the main results were touched"
+    assert stages_run(repro_in(home, clone)) == ["input"]
+    main = stages_run(run_in(clone, "dvc", "repro", "--dry"))
+    assert main == ["input", "evaluation"], "the main experiment sets the profile's claims beside its own"
+
+    write_archive(archive, images_a_class=99)
+    assert stages_run(repro_in(home, clone, "data")) == ["input", "data"]
 
 
 def test_artefact_of_other_parameters_is_named_with_its_remedy(clone):

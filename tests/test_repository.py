@@ -1,5 +1,6 @@
 """The files of the repository agree with one another."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -8,13 +9,18 @@ import pandas as pd
 import pytest
 import yaml
 
-from btsee_lib import plots_industrial
-from btsee_lib.config import SECTIONS, check_params, repository_root
+from btsee_lib.config import SECTIONS, check_params
+from btsee_lib.experiment import repository_root
 from btsee_lib.plots.figures import FIGURES
 
 ROOT = repository_root(Path(__file__).parent)
+LIBRARY = ROOT / "btsee_lib"
 PIPELINES = (ROOT, ROOT / "industrial")  # each with its own dvc.yaml, params.yaml, notebooks and reports
 NOTEBOOKS = [path for root in PIPELINES for path in sorted((root / "notebooks").glob("*.ipynb"))]
+CORE = (
+    "errors experiment config compute disk data backbone augmentation training branches features calibration "
+    "schemes cost cascade boosting decisions evaluation uncertainty studies deployment store plots pipeline"
+).split()
 
 
 def stages_of(root):
@@ -30,27 +36,14 @@ def outs_of(stage):
     return {next(iter(out)) if isinstance(out, dict) else out for out in listed}
 
 
-def modules_used(code):
-    """The modules that a notebook imports, and those that they import in turn.
-
-    Where a notebook only loads what is stored, ``stored`` is not followed: artefacts carry their own
-    fingerprint of the code that made them. Every notebook is run by ``pipeline``, not followed either.
-    """
-    loads_only = "stored.make_" not in code
-    used, waiting = {"pipeline"}, imported(code) | {"config"}
-    while waiting:
-        name = waiting.pop()
-        path = ROOT / "btsee_lib" / f"{name}.py"
-        if name not in used and path.is_file():
-            used.add(name)
-            waiting |= set() if name == "stored" and loads_only else imported(path.read_text())
-    return used
-
-
-def imported(code):
-    found = set(re.findall(r"from btsee_lib\.(\w+) import", code))
-    for names in re.findall(r"from btsee_lib import ([^\n(]+|\([^)]*\))", code):
-        found |= set(re.findall(r"\b(\w+)\b(?: as \w+)?", names))
+def rooms_imported(path):
+    """The rooms of the library that a module imports from: modules at the top level, and packages."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module == "btsee_lib":
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module.startswith("btsee_lib."):
+            found.add(node.module.split(".")[1])
     return found
 
 
@@ -75,14 +68,12 @@ def test_published_notebook_is_of_the_source(path):
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_stage_names_every_section_and_module_that_its_notebook_uses(path):
-    stages = stages_of(path.parents[1]).values()
-    stage = next(each for each in stages if f"notebooks/{path.name}" in each["deps"])
-    code = code_of(nbformat.read(path, as_version=4))
-    sections = set(re.findall(r'params\("(\w+)"\)', code))
+def test_a_stage_depends_on_the_library_and_on_every_section_that_its_notebook_reads(path):
+    root = path.parents[1]
+    stage = next(each for each in stages_of(root).values() if f"notebooks/{path.name}" in each.get("deps", []))
+    sections = set(re.findall(r'params\("(\w+)"\)', code_of(nbformat.read(path, as_version=4))))
     assert sections <= set(stage["params"]) <= set(SECTIONS)
-    listed = {Path(dep).stem for dep in stage["deps"] if Path(dep).parent.name == "btsee_lib"}
-    assert listed == modules_used(code)
+    assert any((root / dep).resolve() == LIBRARY for dep in stage["deps"])
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -99,50 +90,73 @@ def test_notebook_tells_where_it_stands_and_describes_its_figures(path):
 
 
 @pytest.mark.parametrize("root", PIPELINES, ids=lambda root: root.name)
-def test_every_published_file_is_an_out_of_one_stage(root):
+def test_every_published_file_lies_in_an_out_of_one_stage(root):
     outs = [out for stage in stages_of(root).values() for out in outs_of(stage) if out.startswith("reports/")]
     assert len(outs) == len(set(outs))
-    on_disk = {
-        str(path.relative_to(root))
-        for path in (root / "reports").rglob("*")
-        if path.is_file() and not path.name.startswith(".") and path.suffix != ".md"
-    }
-    folders = tuple(f"{out}/" for out in outs if (root / out).is_dir())
-    assert {out for out in outs if (root / out).is_file()} == {
-        name for name in on_disk if not name.startswith(folders)
-    }
     assert all((root / out).exists() for out in outs)
+    made_by_hand = ("reports/measured/", "reports/experiments/")
+    homes = tuple(f"{home.parent.relative_to(root)}/" for home in (root / "reports").glob("*/dvc.yaml"))
+    folders = (*(f"{out}/" for out in outs if (root / out).is_dir()), *made_by_hand, *homes)
+    on_disk = {str(path.relative_to(root)) for path in (root / "reports").rglob("*") if path.is_file()}
+    assert {name for name in on_disk if not name.startswith(folders)} <= set(outs)
 
 
-def test_every_figure_has_its_table_among_the_outs():
-    outs = {root: {out for stage in stages_of(root).values() for out in outs_of(stage)} for root in PIPELINES}
-    for name, draw in FIGURES.items():
-        root = PIPELINES[draw.__module__ == plots_industrial.__name__]
-        assert {f"reports/tables/{name}.csv", f"reports/figures/{name}.png"} <= outs[root], name
+def test_dvc_yaml_is_taken_in_at_a_glance():
+    for root in PIPELINES:
+        assert len((root / "dvc.yaml").read_text().splitlines()) <= 150, root.name
+        names = [dep for stage in stages_of(root).values() for dep in stage.get("deps", [])]
+        assert not [name for name in names if name.endswith(".py")], root.name
 
 
-def test_modules_import_in_one_direction():
-    order = (
-        "torchvision_schemas config profiles splits disk duplicates download image_files arrivals arrangement "
-        "image_store fashion_mnist cinic10 cifar image_folder elpv data compute augmentation checkpoints "
-        "backbone training features branches calibration cost cascade precision cascade_file onnx_export "
-        "onnx_runner timing engines model_card boosting survivors studies uncertainty decisions evaluation "
-        "comparison promises exit_rules claims deployment time_costs machine timed_models measurements "
-        "artefacts backbone_artefact stored stored_deployment memory scaling paper_scale leakage folds "
-        "module_intervals inspection plots plots_data plots_backbone plots_branches plots_margins "
-        "plots_evaluation plots_deployment plots_industrial plots_scaling figures pictures reports "
-        "full_width pipeline"
-    ).split()
-    modules = {path.stem for path in (ROOT / "btsee_lib").glob("[a-z]*.py")}
-    assert modules == set(order)
-    for position, name in enumerate(order):
-        later = imported((ROOT / "btsee_lib" / f"{name}.py").read_text()) & set(order[position + 1 :])
-        assert not later, f"{name} imports {later}"
+def test_every_figure_has_its_published_table():
+    ours = [name for name, draw in FIGURES.items() if draw.__module__.startswith("btsee_lib.")]
+    for name in ours:
+        assert (ROOT / "reports" / "tables" / f"{name}.csv").is_file(), name
+        assert (ROOT / "reports" / "figures" / f"{name}.png").is_file(), name
+
+
+def test_rooms_import_in_one_direction():
+    modules = {path.stem for path in LIBRARY.glob("[a-z]*.py")} - {"torchvision_schemas"}
+    packages = {path.parent.name for path in LIBRARY.glob("*/__init__.py")}
+    assert modules | packages == set(CORE)
+    for position, name in enumerate(CORE):
+        files = [LIBRARY / f"{name}.py"] if name in modules else sorted((LIBRARY / name).glob("*.py"))
+        for path in files:
+            later = rooms_imported(path) & set(CORE[position + 1 :])
+            assert not later, f"{path.relative_to(LIBRARY)} imports {later}"
+
+
+def test_the_method_core_is_read_in_an_afternoon_and_the_library_is_thin():
+    lines = {path: len(path.read_text().splitlines()) for path in LIBRARY.rglob("*.py")}
+    core = [path for path in lines if path.parent == LIBRARY]
+    assert len(core) <= 21
+    assert sum(lines[path] for path in core) <= 2700
+    assert sum(lines.values()) <= 8300
+
+
+@pytest.mark.parametrize(
+    "names", [("schemes", "SCHEMES"), ("calibration", "EXIT_RULES")], ids=lambda names: names[1]
+)
+def test_no_module_compares_the_name_of_a_scheme_or_an_exit_rule(names):
+    module, table = names
+    known = set(getattr(__import__(f"btsee_lib.{module}", fromlist=[table]), table))
+    for path in LIBRARY.rglob("*.py"):
+        compared = [
+            value.value
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.Compare)
+            for side in (node.left, *node.comparators)
+            for value in ([side] if isinstance(side, ast.Constant) else getattr(side, "elts", []))
+            if isinstance(value, ast.Constant)
+        ]
+        assert not known & set(compared), path.name
 
 
 def test_no_file_holds_a_path_of_one_machine():
-    patterns = ("btsee_lib/*.py", "notebooks/*.ipynb", "reports/**/*.ipynb")
-    texts = [path for root in PIPELINES for pattern in patterns for path in root.glob(pattern)]
+    patterns = ("**/*.py", "notebooks/*.ipynb", "reports/**/*.ipynb")
+    folders = (LIBRARY, ROOT / "notebooks", ROOT / "reports", ROOT / "industrial")
+    texts = [path for folder in folders for pattern in patterns for path in folder.glob(pattern)]
+    texts += list((ROOT / "notebooks").glob("*.ipynb"))
     pattern = re.compile(r"/(root|home|tmp|work)/\w+")
     assert [path.name for path in texts if pattern.search(path.read_text())] == []
 
@@ -156,15 +170,9 @@ def test_readme_tells_the_recorded_verdicts():
         assert f"**{verdict}**" in row
 
 
-def test_readme_tells_the_predicted_hours_and_disk():
-    readme, tables = (ROOT / "README.md").read_text(), ROOT / "reports" / "tables"
-    for row in pd.read_csv(tables / "paper_scale_hours.csv").itertuples():
-        assert f"| {row.step} | {row.work} | {row.hours:.1f} |" in readme
-    disk = pd.read_csv(tables / "paper_scale_disk.csv").set_index("what")["gigabytes"]
-    assert f"Disk: {disk.sum():.1f} GB, {disk['features']:.1f} of them features" in readme
-
-
-def test_readme_names_only_files_that_exist():
+def test_readme_names_only_files_that_exist_and_every_room():
     readme = (ROOT / "README.md").read_text()
     names = re.findall(r"\]\((?!http)([^)#]+)\)", readme)
     assert [name for name in names if not (ROOT / name).exists()] == []
+    for package in LIBRARY.glob("*/__init__.py"):
+        assert f"`{package.parent.name}/`" in readme, package.parent.name

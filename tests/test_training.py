@@ -8,11 +8,18 @@ import pytest
 import torch
 
 from btsee_lib.backbone import StagedResNet18, predict_logits
-from btsee_lib.checkpoints import Checkpoint
 from btsee_lib.compute import new_fabric
-from btsee_lib.config import Compute, ParameterError
 from btsee_lib.data.splits import ImageSet
-from btsee_lib.training import batch_sizes, new_schedule, share_of_batch, train_backbone
+from btsee_lib.disk import Checkpoint
+from btsee_lib.errors import ParameterError
+from btsee_lib.training import (
+    batch_sizes,
+    narrowest,
+    new_schedule,
+    new_trained_backbone,
+    share_of_batch,
+    train_backbone,
+)
 
 
 def test_training_learns_and_records_every_epoch(history_and_backbone, splits, backbone_parameters):
@@ -50,6 +57,21 @@ def test_training_is_decided_by_the_seed(few, backbone_parameters):
     assert history.equals(again)
     assert torch.equal(weights, same)
     assert not torch.equal(weights, other)
+
+
+def test_a_new_backbone_starts_and_is_trained_from_its_seed(few, backbone_parameters):
+    parameters = backbone_parameters.model_copy(update={"epochs": 1, "seed": 4})
+    torch.manual_seed(9)
+    network, history = new_trained_backbone(few, parameters)
+    again, same = new_trained_backbone(few, parameters)
+    assert history.equals(same)
+    assert all(torch.equal(a, b) for a, b in zip(network.parameters(), again.parameters(), strict=True))
+    assert (network.num_classes, network.in_channels, network.width) == (10, 1, 8)
+
+
+@pytest.mark.parametrize("width", [8, 12])
+def test_the_narrowest_convolution_decides_the_order_of_numbers(width):
+    assert narrowest(StagedResNet18(10, in_channels=1, width=width)) == width
 
 
 @pytest.mark.parametrize("images", [2, 31, 40, 90])
@@ -106,8 +128,8 @@ def test_a_last_image_alone_does_not_stop_a_network_that_ends_in_one_pixel(few, 
     """Batch normalisation cannot take a variance of one value."""
     network = StagedResNet18(10, in_channels=1, width=8, stem="imagenet")
     short = dataclasses.replace(few, train=ImageSet(few.train.images[:31], few.train.labels[:31]))
-    wanted = backbone_parameters.model_copy(update={"epochs": 1, "reduced_epochs": 0, "batch_size": 30})
-    assert math.isfinite(train_backbone(network, short, wanted)["train_loss"].iloc[0])
+    parameters = backbone_parameters.model_copy(update={"epochs": 1, "reduced_epochs": 0, "batch_size": 30})
+    assert math.isfinite(train_backbone(network, short, parameters)["train_loss"].iloc[0])
 
 
 @pytest.mark.parametrize(
@@ -220,7 +242,7 @@ def test_training_in_bfloat16_learns_about_the_same_and_leaves_float32_weights(f
         torch.manual_seed(0)
         network = StagedResNet18(10, in_channels=1, width=8)
         parameters = backbone_parameters.model_copy(update={"epochs": 2, "reduced_epochs": 1})
-        fabric = new_fabric(Compute(precision=precision, processes=1))
+        fabric = new_fabric(precision)
         histories.append(train_backbone(network, few, parameters, fabric=fabric))
         assert {values.dtype for values in network.parameters()} == {torch.float32}
     exact, rough = (history["train_loss"] for history in histories)

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 from btsee_lib.backbone import StagedResNet18
-from btsee_lib.checkpoints import Checkpoint
+from btsee_lib.disk import Checkpoint
 from btsee_lib.store.results import make_backbone_and_features
 
 seen = {"trained_on": 0}

@@ -3,41 +3,26 @@
 The order depends on names and seed alone, not on the order in which the pictures came: an archive and
 the folder that it unpacks to give the same arrays. Images of ``test`` that are exact copies of
 others stand last in it, so that leaving them out is a slice.
+
+One split is a table with a row an image, in its order: ``label`` (a number), ``name``, ``digest``, and as
+its index where the image lies on the shelf.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
-from btsee_lib.data.arrivals import Arrivals, Shelf
-from btsee_lib.data.duplicates import SPLITS, as_array, equal_pairs
-from btsee_lib.data.splits import DataError, stratified_split, valid_number
+from btsee_lib.data.arrivals import Arrivals
+from btsee_lib.data.duplicates import SPLITS, copies_among_last
+from btsee_lib.data.splits import stratified_split, valid_number
+from btsee_lib.errors import DataError
 
 FEWEST = 5  # images of a class that can be shared out among three splits
 SHARE = 5  # one image in so many goes to ``test`` and one to ``valid``, where the data come unsplit
 
 
-@dataclass(frozen=True)
-class Part:
-    """One split in its order: for each image where it stands on the shelf, and what is known of it.
-
-    ``positions`` and ``labels`` int64 (N,); ``names`` bytes (N,); ``digests`` (N,).
-    """
-
-    shelf: Shelf
-    positions: np.ndarray
-    labels: np.ndarray
-    names: np.ndarray
-    digests: np.ndarray
-
-    def take(self, order: np.ndarray) -> "Part":
-        """Return the images at these places of this part."""
-        fields = (self.positions, self.labels, self.names, self.digests)
-        return Part(self.shelf, *(each[order] for each in fields))
-
-
-def arrange(arrivals: Arrivals, source: Path, seed: int) -> tuple[dict[str, Part], list[str]]:
+def arrange(arrivals: Arrivals, source: Path, seed: int) -> tuple[dict[str, pd.DataFrame], list[str]]:
     """Share images out among ``train``, ``valid`` and ``test``, each shuffled; return them and the classes.
 
     Data that come unsplit are split 60/20/20 and data without ``valid`` give a fifth of ``train``, at
@@ -49,17 +34,19 @@ def arrange(arrivals: Arrivals, source: Path, seed: int) -> tuple[dict[str, Part
         If a split or a class of one is missing, a class is too small to be split, or class folders of
         data that come unsplit stand in several places.
     """
-    shelves = dict(arrivals.shelves)
-    if len(shelves) > 1:
-        arrivals.passed_over += len(shelves.pop("", Shelf(None)).labels)
-    classes = _class_names(arrivals, shelves)
-    parts = {split: _shuffled(shelf, classes, arrivals, seed) for split, shelf in shelves.items()}
+    table = pd.DataFrame(arrivals.rows, columns=["split", "class", "name", "digest", "above"])
+    if table["split"].any():  # what stands beside the folders of the splits belongs to none
+        arrivals.passed_over += int((table["split"] == "").sum())
+        table = table[table["split"] != ""]
+    classes = sorted(table["class"].unique())
+    table["label"] = np.searchsorted(classes, table["class"])
+    parts = {split: _shuffled(part, seed) for split, part in table.groupby("split")}
     missing = [split for split in ("train", "test") if split not in parts]
     if set(parts) == {""}:
-        _check_place(arrivals, source)
+        _check_place(table, source)
         _check_numbers(parts[""], classes, source)
-        rest, test = _cut(parts[""], len(parts[""].labels) // SHARE, seed)
-        train, valid = _cut(rest, len(test.labels), seed)
+        rest, test = _cut(parts[""], len(table) // SHARE, seed)
+        train, valid = _cut(rest, len(test), seed)
         parts = {"train": train, "valid": valid, "test": test}
     elif missing:
         raise DataError(
@@ -67,42 +54,33 @@ def arrange(arrivals: Arrivals, source: Path, seed: int) -> tuple[dict[str, Part
         )
     elif "valid" not in parts:
         _check_numbers(parts["train"], classes, source)
-        parts["train"], parts["valid"] = _cut(parts["train"], valid_number(len(parts["train"].labels)), seed)
+        parts["train"], parts["valid"] = _cut(parts["train"], valid_number(len(parts["train"])), seed)
     _check_classes(parts, classes, source)
     return {split: parts[split] for split in SPLITS}, classes
 
 
-def _class_names(arrivals: Arrivals, shelves: dict[str, Shelf]) -> list[str]:
-    used = {label for shelf in shelves.values() for label in set(shelf.labels)}
-    return sorted(name for name, label in arrivals.classes.items() if label in used)
+def _shuffled(part: pd.DataFrame, seed: int) -> pd.DataFrame:
+    order = np.random.default_rng(seed).permutation(len(part))
+    return part.sort_values(["label", "name"]).iloc[order]
 
 
-def _shuffled(shelf: Shelf, classes: list[str], arrivals: Arrivals, seed: int) -> Part:
-    number_of = np.zeros(len(arrivals.classes), dtype=np.int64)
-    for number, name in enumerate(classes):
-        number_of[arrivals.classes[name]] = number
-    labels = number_of[np.asarray(shelf.labels)]
-    part = Part(shelf, np.arange(len(labels)), labels, np.array(shelf.names), as_array(shelf.digests))
-    by_name = np.lexsort((part.names, labels))
-    return part.take(np.random.default_rng(seed).permutation(by_name))
+def _cut(part: pd.DataFrame, number: int, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    rest, chosen = stratified_split(part["label"].to_numpy(), number, seed)
+    return part.iloc[rest], part.iloc[chosen]
 
 
-def _cut(part: Part, number: int, seed: int) -> tuple[Part, Part]:
-    rest, chosen = stratified_split(part.labels, number, seed)
-    return part.take(rest), part.take(chosen)
-
-
-def _check_place(arrivals: Arrivals, source: Path) -> None:
-    if len(arrivals.class_folders) > 1:
-        first, second = (f"'{name or '.'}'" for name in sorted(arrivals.class_folders)[:2])
+def _check_place(table: pd.DataFrame, source: Path) -> None:
+    places = sorted(table["above"].unique())
+    if len(places) > 1:
+        first, second = (f"'{place or '.'}'" for place in places[:2])
         raise DataError(
             f"{source}: pictures stand in class folders in {first} and in {second}: put all class folders into "
             f"one folder, or into train/, valid/ and test/"
         )
 
 
-def _check_numbers(part: Part, classes: list[str], source: Path) -> None:
-    for name, number in zip(classes, np.bincount(part.labels, minlength=len(classes)), strict=True):
+def _check_numbers(part: pd.DataFrame, classes: list[str], source: Path) -> None:
+    for name, number in zip(classes, np.bincount(part["label"], minlength=len(classes)), strict=True):
         if number < FEWEST:
             raise DataError(
                 f"{source}: the class '{name}' has {number} readable pictures, too few to be split: "
@@ -110,45 +88,35 @@ def _check_numbers(part: Part, classes: list[str], source: Path) -> None:
             )
 
 
-def _check_classes(parts: dict[str, Part], classes: list[str], source: Path) -> None:
+def _check_classes(parts: dict[str, pd.DataFrame], classes: list[str], source: Path) -> None:
     if len(classes) < 2:
         raise DataError(f"{source} has pictures of one class alone ('{classes[0]}'): add another class")
     for split in SPLITS:
-        found = np.bincount(parts[split].labels, minlength=len(classes))
-        for name, number in zip(classes, found, strict=True):
-            if not number:
-                raise DataError(
-                    f"{source}: {split}/ has no readable picture of '{name}', a class of another split: "
-                    f"add some, or remove the class everywhere"
-                )
+        missing = np.setdiff1d(np.arange(len(classes)), parts[split]["label"])
+        if len(missing):
+            raise DataError(
+                f"{source}: {split}/ has no readable picture of '{classes[missing[0]]}', a class of another "
+                f"split: add some, or remove the class everywhere"
+            )
 
 
-def copies_last(parts: dict[str, Part]) -> tuple[dict[str, Part], int]:
-    """Move test images that are exact copies of others to the end of ``test``, and count them.
+def copies_last(parts: dict[str, pd.DataFrame]) -> tuple[pd.DataFrame, int]:
+    """Return ``test`` with its exact copies of other images at the end, and their number.
 
     A copy occurs in ``train``, in ``valid``, or earlier in ``test``.
     """
-    digests = np.concatenate([parts[split].digests for split in SPLITS])
-    before = len(digests) - len(parts["test"].digests)
-    later = equal_pairs(digests)[:, 1] - before
-    is_copy = np.zeros(len(parts["test"].digests), dtype=bool)
-    is_copy[later[later >= 0]] = True
-    order = np.concatenate([np.flatnonzero(~is_copy), np.flatnonzero(is_copy)])
-    return parts | {"test": parts["test"].take(order)}, int(is_copy.sum())
+    digests = [digest for split in SPLITS for digest in parts[split]["digest"]]
+    is_copy = copies_among_last(digests, len(parts["test"]))
+    return parts["test"].iloc[is_copy.argsort(kind="stable")], int(is_copy.sum())
 
 
-def write_images(path: Path, part: Part, channels: int, shape: tuple[int, int]) -> None:
-    """Write the images of a part to a .npy file, uint8 (N, channels, H, W), one by one."""
-    row = 3 * shape[0] * shape[1]
-    kept = channels * shape[0] * shape[1]  # a grey picture stands there as three equal planes
-    header = {
-        "descr": np.lib.format.dtype_to_descr(np.dtype(np.uint8)),
-        "fortran_order": False,
-        "shape": (len(part.positions), channels, *shape),
-    }
+def write_images(path: Path, part: pd.DataFrame, arrivals: Arrivals) -> None:
+    """Write the images of a split to a .npy file, uint8 (N, C, H, W), one by one."""
+    (height, width), channels = arrivals.shape, arrivals.channels
+    header = {"descr": "|u1", "fortran_order": False, "shape": (len(part), channels, height, width)}
     with path.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, header)
-        for position in part.positions.tolist():
+        for position in part.index:
             # Read and not mapped: pages of a mapped file would count as this process's memory.
-            part.shelf.file.seek(row * position)
-            file.write(part.shelf.file.read(kept))
+            arrivals.shelf.seek(3 * height * width * position)
+            file.write(arrivals.shelf.read(channels * height * width))  # a grey one has three equal planes

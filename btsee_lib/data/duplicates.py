@@ -4,52 +4,40 @@ Positions count through the sets laid end to end.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from btsee_lib.data.splits import DataError, ImageSet, Splits, chunks
+from btsee_lib.data.splits import ImageSet, Splits, chunks
+from btsee_lib.errors import DataError
 
 DIGEST_BYTES = 16
 SPLITS = ("train", "valid", "test")
 
 
-def digest_of(image: bytes | np.ndarray) -> bytes:
+def digest_of(image: np.ndarray) -> bytes:
     """Digest of the pixels of one image: equal for equal images, and for others never, in practice."""
-    return hashlib.blake2b(image, digest_size=DIGEST_BYTES).digest()
+    return hashlib.blake2b(np.ascontiguousarray(image), digest_size=DIGEST_BYTES).digest()
 
 
-def digests_of(images: Tensor) -> np.ndarray:
-    """Digests of images (N, C, H, W), as 16 raw bytes each: (N,)."""
-    found = bytearray()
-    for piece in chunks(images):
-        for image in np.ascontiguousarray(piece.numpy()):
-            found += digest_of(image)
-    return as_array(found)
+def _digests_of(sets: Iterable[Tensor]) -> list[bytes]:
+    return [digest_of(image) for images in sets for piece in chunks(images) for image in piece.numpy()]
 
 
-def as_array(digests: bytes | bytearray) -> np.ndarray:
-    """View digests laid end to end as an array (N,)."""
-    return np.frombuffer(bytes(digests), dtype=f"V{DIGEST_BYTES}")
-
-
-def equal_pairs(digests: np.ndarray) -> np.ndarray:
-    """Pairs (first, later) of positions of equal digests (N,), in the order of ``later``: int64 (P, 2)."""
-    order = np.argsort(digests, kind="stable")
-    starts = np.ones(len(order), dtype=bool)
-    starts[1:] = digests[order[1:]] != digests[order[:-1]]
-    first = order[np.flatnonzero(starts)][np.cumsum(starts) - 1]
-    pairs = np.stack([first, order], axis=1)[~starts]
-    return pairs[pairs[:, 1].argsort()]
+def equal_pairs(digests: list[bytes]) -> np.ndarray:
+    """Pairs (first, later) of positions of equal digests, in the order of ``later``: int64 (P, 2)."""
+    raw = np.array(digests, dtype=f"V{DIGEST_BYTES}")
+    _, starts, group = np.unique(raw, return_index=True, return_inverse=True)
+    later = np.flatnonzero(starts[group] != np.arange(len(raw)))
+    return np.stack([starts[group][later], later], axis=1)
 
 
 def duplicates(*sets: ImageSet) -> list[tuple[int, int]]:
     """Find exact copies: pairs (first, later) of positions in the sets laid end to end."""
-    pairs = equal_pairs(np.concatenate([digests_of(each.images) for each in sets]))
-    return [(int(first), int(later)) for first, later in pairs]
+    return [(first, later) for first, later in equal_pairs(_digests_of(each.images for each in sets)).tolist()]
 
 
 def duplicate_table(splits: Splits) -> pd.DataFrame:
@@ -61,29 +49,18 @@ def duplicate_table(splits: Splits) -> pd.DataFrame:
         One row a copy: ``split, position, name, label`` of the image and, with ``first_`` before them, of
         the first image of the same pixels, and ``same_label``. Names are empty in a data set without.
     """
-    sets = [getattr(splits, name) for name in SPLITS]
-    digests = np.concatenate([digests_of(each.images) for each in sets])
-    names = [np.full(len(each), b"") if each.names is None else each.names for each in sets]
-    return table_of_pairs(digests, [each.labels.numpy() for each in sets], names, splits.classes)
-
-
-def table_of_pairs(
-    digests: np.ndarray, labels: Sequence[np.ndarray], names: Sequence[np.ndarray], classes: Sequence[str]
-) -> pd.DataFrame:
-    """Make the table of ``duplicate_table`` from digests of all images, and labels and names a split."""
-    pairs = equal_pairs(digests)
-    ends = np.cumsum([len(each) for each in labels])
-    starts = np.concatenate([[0], ends[:-1]])
-    all_labels, all_names = np.concatenate(labels), np.concatenate(names)
-    columns = {}
-    for prefix, at in (("first_", pairs[:, 0]), ("", pairs[:, 1])):
-        split = np.searchsorted(ends, at, side="right")
-        columns[f"{prefix}split"] = np.array(SPLITS)[split]
-        columns[f"{prefix}position"] = at - starts[split]
-        columns[f"{prefix}name"] = [name.decode() for name in all_names[at]]
-        columns[f"{prefix}label"] = [classes[label] for label in all_labels[at]]
-    columns["same_label"] = all_labels[pairs[:, 0]] == all_labels[pairs[:, 1]]
-    return pd.DataFrame(columns)
+    sets = {name: getattr(splits, name) for name in SPLITS}
+    first, later = equal_pairs(_digests_of(each.images for each in sets.values())).T
+    tables = []
+    for name, each in sets.items():
+        columns = {"split": name, "position": np.arange(len(each))}
+        columns["name"] = "" if each.names is None else np.char.decode(each.names)
+        columns["label"] = np.array(splits.classes)[each.labels]
+        tables.append(pd.DataFrame(columns))
+    images = pd.concat(tables, ignore_index=True)
+    before = images.iloc[first].reset_index(drop=True).add_prefix("first_")
+    table = before.join(images.iloc[later].reset_index(drop=True))
+    return table.assign(same_label=table["first_label"] == table["label"])
 
 
 def counts_by_split(table: pd.DataFrame) -> pd.DataFrame:
@@ -102,6 +79,13 @@ def counts_by_split(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["first_split", "split", "copies", "under_two_labels"])
 
 
+def copies_among_last(digests: list[bytes], number: int) -> np.ndarray:
+    """Which of the last ``number`` images are exact copies of earlier ones: bool (number,)."""
+    is_copy = np.zeros(len(digests), dtype=bool)
+    is_copy[equal_pairs(digests)[:, 1]] = True
+    return is_copy[len(digests) - number :]
+
+
 def without_test_duplicates(splits: Splits) -> Splits:
     """Leave out the test images that occur in ``train`` or ``valid`` or earlier in ``test``.
 
@@ -110,18 +94,17 @@ def without_test_duplicates(splits: Splits) -> Splits:
     DataError
         If nothing of a class would be left.
     """
-    digests = [digests_of(getattr(splits, name).images) for name in SPLITS]
-    later = equal_pairs(np.concatenate(digests))[:, 1] - (len(splits.train) + len(splits.valid))
-    kept = np.ones(len(splits.test), dtype=bool)
-    kept[later[later >= 0]] = False
-    labels = splits.test.labels.numpy()
-    gone = np.setdiff1d(labels, labels[kept])
+    number = len(splits.test)
+    if splits.copies_in_test is None:
+        images = (getattr(splits, name).images for name in SPLITS)
+        kept = np.flatnonzero(~copies_among_last(_digests_of(images), number))
+    else:
+        kept = slice(number - splits.copies_in_test)  # it stays mapped from its file
+    test = splits.test.take(kept)
+    gone = np.setdiff1d(splits.test.labels, test.labels)
     if len(gone):
         raise DataError(
             f"without copies test has no image of '{splits.classes[gone[0]]}': set "
             f"data.drop_test_duplicates to false"
         )
-    number = int(kept.sum())
-    # Where the copies stand last, as in stored arrays, the rest stays mapped from its file.
-    positions = slice(number) if kept[:number].all() else np.flatnonzero(kept)
-    return replace(splits, test=splits.test.take(positions))
+    return replace(splits, test=test, copies_in_test=0)

@@ -7,7 +7,6 @@ seed it is made anew. The folder gets its final name only when it is whole.
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,58 +15,39 @@ import torch
 
 from btsee_lib.data.arrangement import arrange, copies_last, write_images
 from btsee_lib.data.arrivals import take_in
-from btsee_lib.disk import replace_folder
 from btsee_lib.data.download import md5_of
-from btsee_lib.data.duplicates import SPLITS, table_of_pairs
+from btsee_lib.data.duplicates import SPLITS
 from btsee_lib.data.image_files import files_of
-from btsee_lib.data.splits import DataError, ImageSet, Splits, channel_statistics
+from btsee_lib.data.splits import ImageSet, Splits, channel_statistics
+from btsee_lib.disk import replace_folder
+from btsee_lib.errors import DataError
 
 NOTE = "store.json"
+VERSION = 1  # of how arrays are made: those of another one are made anew
 NAMED = 3  # unreadable pictures in the sentence on the source; the note has all
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """What stored arrays are made from: equal recipes give equal arrays.
-
-    ``identity`` tells the contents of the source, ``image_size`` is in pixels a side (None: as it is).
-    """
-
-    identity: str
-    image_size: int | None
-    seed: int
-    version: int = 1
-
-
-@dataclass(frozen=True)
-class Origins:
-    """Where the images of a data set that was put together come from, as the file's name tells."""
-
-    names: tuple[str, ...] = ()
-    number_of: Callable[[str], int] | None = None
-
-
-def ensure(
-    folder: Path,
-    recipe: Recipe,
-    find: Callable[[], tuple[Path, str]],
-    origins: Origins = Origins(),
-) -> Splits:
+def ensure(folder: Path, find: Callable[[], Path], identity: str, image_size: int | None, seed: int) -> Splits:
     """Map the stored arrays of a data set into memory, made first if others lie there or none.
 
     Parameters
     ----------
     folder : of the arrays.
-    find : returns the folder or archive of pictures, and a name for it; called only if need be.
+    find : returns the folder or archive of pictures; called only if need be.
+    identity : tells the contents of that source.
+    image_size : pixels a side to which pictures are brought, whatever their aspect ratio: nothing is
+        cut off. None: all have one size already.
+    seed : decides the order and, for data that come unsplit, the split.
 
     Raises
     ------
     DataError
         If the pictures cannot be used. The message names the file and the remedy.
     """
+    recipe = {"identity": identity, "image_size": image_size, "seed": seed, "version": VERSION}
     if not is_current(folder, recipe):
-        source, description = find()
-        replace_folder(folder, lambda partial: _make(partial, source, description, recipe, origins))
+        source = find()
+        replace_folder(folder, lambda partial: _make(partial, source, recipe))
     return load(folder)
 
 
@@ -90,12 +70,12 @@ def identity_of(source: Path) -> str:
     return f"listing {listing.hexdigest()}"
 
 
-def is_current(folder: Path, recipe: Recipe) -> bool:
+def is_current(folder: Path, recipe: dict[str, Any]) -> bool:
     """Tell whether the arrays are whole and of this recipe."""
     try:
         note = json.loads((folder / NOTE).read_text())
         whole = all((folder / name).stat().st_size == size for name, size in note["sizes"].items())
-        return whole and note["made_from"] == asdict(recipe)
+        return whole and note["made_from"] == recipe
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
 
@@ -103,51 +83,36 @@ def is_current(folder: Path, recipe: Recipe) -> bool:
 def load(folder: Path) -> Splits:
     """Map stored arrays into memory. What is written to a tensor stays out of the files."""
     note = json.loads((folder / NOTE).read_text())
-    sets = {}
+    sets = []
     for split in SPLITS:
-        images, labels, names = (
-            np.load(folder / f"{split}_{what}.npy", mmap_mode="c") for what in ("images", "labels", "names")
-        )
-        path = folder / f"{split}_origin.npy"
-        origin = torch.from_numpy(np.load(path)) if path.is_file() else None
-        sets[split] = ImageSet(torch.from_numpy(images), torch.from_numpy(labels), origin, names)
-    mean, std = channel_statistics(sets["train"].images)
-    classes, origins = tuple(note["classes"]), tuple(note["origins"])
-    return Splits(**sets, classes=classes, mean=mean, std=std, source=note["source"], origins=origins)
+        paths = (folder / f"{split}_{what}.npy" for what in ("images", "labels", "names"))
+        images, labels, names = (np.load(path, mmap_mode="c") for path in paths)
+        sets.append(ImageSet(torch.from_numpy(images), torch.from_numpy(labels), names))
+    statistics = channel_statistics(sets[0].images)
+    copies = note["counts"]["copies_in_test"]
+    return Splits(*sets, tuple(note["classes"]), *statistics, note["source"], copies_in_test=copies)
 
 
-def _make(partial: Path, source: Path, description: str, recipe: Recipe, origins: Origins) -> None:
-    arrivals = take_in(source, partial, recipe.image_size)
-    parts, classes = arrange(arrivals, source, recipe.seed)
-    parts, copies = copies_last(parts)
+def _make(partial: Path, source: Path, recipe: dict[str, Any]) -> None:
+    arrivals = take_in(source, partial, recipe["image_size"])
+    parts, classes = arrange(arrivals, source, recipe["seed"])
+    parts["test"], copies = copies_last(parts)
     for split, part in parts.items():
-        write_images(partial / f"{split}_images.npy", part, arrivals.channels, arrivals.shape)
-        np.save(partial / f"{split}_labels.npy", part.labels)
-        np.save(partial / f"{split}_names.npy", part.names)
-        if origins.number_of is not None:
-            numbers = [origins.number_of(name.decode()) for name in part.names]
-            np.save(partial / f"{split}_origin.npy", np.array(numbers, dtype=np.uint8))
+        write_images(partial / f"{split}_images.npy", part, arrivals)
+        np.save(partial / f"{split}_labels.npy", part["label"].to_numpy())
+        np.save(partial / f"{split}_names.npy", np.char.encode(part["name"].to_numpy(str)))
     arrivals.close()
-    table = table_of_pairs(
-        np.concatenate([part.digests for part in parts.values()]),
-        [part.labels for part in parts.values()],
-        [part.names for part in parts.values()],
-        classes,
-    )
-    table.to_csv(partial / "duplicates.csv", index=False)
     counts = {
-        "images": {split: len(part.labels) for split, part in parts.items()},
+        "images": {split: len(part) for split, part in parts.items()},
         "grey_converted": arrivals.grey if arrivals.channels == 3 else 0,
-        "copies": len(table),
         "copies_in_test": copies,
         "passed_over": arrivals.passed_over,
         "unreadable": arrivals.unreadable,
     }
     note = {
-        "made_from": asdict(recipe),
-        "source": f"{description}: {_told(counts)}",
+        "made_from": recipe,
+        "source": f"{source.resolve().name} ({recipe['identity']}): {_told(counts)}",
         "classes": classes,
-        "origins": origins.names,
         "counts": counts,
         "sizes": {path.name: path.stat().st_size for path in sorted(partial.iterdir())},
     }
@@ -160,5 +125,5 @@ def _told(counts: dict[str, Any]) -> str:
     return (
         f"{sum(counts['images'].values()):,} images read, {counts['grey_converted']:,} converted from "
         f"grey-scale, {len(unreadable):,} unreadable left out{f' ({names})' if names else ''}, "
-        f"{counts['passed_over']:,} other files passed over, {counts['copies']:,} exact copies"
+        f"{counts['passed_over']:,} other files passed over, {counts['copies_in_test']:,} exact copies in test"
     )

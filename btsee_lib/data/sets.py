@@ -9,25 +9,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from btsee_lib.data import cifar
-from btsee_lib.data import cinic10
-from btsee_lib.data import elpv
-from btsee_lib.data import fashion_mnist
-from btsee_lib.data import image_folder
-from btsee_lib.config import repository_root
+from btsee_lib.config import DataParameters
+from btsee_lib.data import cifar, cinic10, fashion_mnist, image_folder
 from btsee_lib.data.duplicates import without_test_duplicates
-from btsee_lib.data.splits import DataError, ImageSet, Splits, channel_statistics, stratified_split
+from btsee_lib.data.image_store import identity_of
+from btsee_lib.data.splits import Splits, channel_statistics
+from btsee_lib.errors import DataError
+from btsee_lib.experiment import repository_root
 
-# A loader takes the folder of the data set, ``seed``, and those of the other parameters that it knows.
-LOADERS: dict[str, Callable[..., Splits]] = {
+# Each takes the folder of the data set, ``seed``, and those of the other parameters that it knows.
+DATA_SETS: dict[str, Callable[..., Splits]] = {
     "fashion-mnist": fashion_mnist.load,
     "cinic-10": cinic10.load,
     "cifar-10": cifar.load_cifar10,
     "cifar-100": cifar.load_cifar100,
     "folder": image_folder.load,
-    "elpv": lambda _, seed: elpv.load(seed),
 }
-NAMES = tuple(LOADERS)
 
 
 def load_splits(
@@ -45,7 +42,7 @@ def load_splits(
 
     Parameters
     ----------
-    name : one of ``NAMES``.
+    name : a key of ``DATA_SETS``.
     root : folder of the raw downloads and the stored arrays, by default ``data/`` in the repository.
     seed : decides which images become ``valid`` where the publisher names none, and the order.
     limit : keep at most this many images a split (for quick trials).
@@ -61,16 +58,16 @@ def load_splits(
         If the name is unknown, a parameter has no meaning for this data set, or the files are damaged
         or not to be had.
     """
-    if name not in LOADERS:
-        raise DataError(f"unknown data set '{name}': use one of {', '.join(NAMES)}")
-    known = inspect.signature(LOADERS[name]).parameters
+    if name not in DATA_SETS:
+        raise DataError(f"unknown data set '{name}': use one of {', '.join(DATA_SETS)}")
+    known = inspect.signature(DATA_SETS[name]).parameters
     options = {"path": path, "image_size": image_size}
     unknown = [key for key, value in options.items() if value is not None and key not in known]
     if unknown:
         raise DataError(f"data.{unknown[0]} has no meaning for the data set '{name}': set it to null")
     options = {key: value for key, value in (options | {"mirrors": mirrors}).items() if key in known}
     folder = Path(root or repository_root() / "data") / name
-    splits = LOADERS[name](folder, seed=seed, **options)
+    splits = DATA_SETS[name](folder, seed=seed, **options)
     if drop_test_duplicates:
         splits = without_test_duplicates(splits)
     return splits if limit is None else _limited(splits, limit)
@@ -79,7 +76,24 @@ def load_splits(
 def _limited(splits: Splits, limit: int) -> Splits:
     train, valid, test = (each.take(slice(limit)) for each in (splits.train, splits.valid, splits.test))
     mean, std = channel_statistics(train.images)
-    return replace(splits, train=train, valid=valid, test=test, mean=mean, std=std)
+    return replace(splits, train=train, valid=valid, test=test, mean=mean, std=std, copies_in_test=None)
 
 
-__all__ = ["LOADERS", "NAMES", "DataError", "ImageSet", "Splits", "load_splits", "stratified_split"]
+def path_of(parameters: DataParameters) -> Path | None:
+    """Return the folder or archive that ``data.path`` names: it counts from the repository's root."""
+    return None if parameters.path is None else repository_root() / Path(parameters.path).expanduser()
+
+
+def source_identity(parameters: DataParameters) -> str:
+    """Tell in one line what input data the parameters name.
+
+    What is published is told by its name, since every file of it is verified. Of a ``path`` the content
+    is told too: another line comes once a picture is deleted, added, altered or put into another class.
+
+    Raises
+    ------
+    DataError
+        If there is nothing at the path.
+    """
+    path = path_of(parameters)
+    return parameters.name if path is None else f"{parameters.name}: {identity_of(path)}"

@@ -4,7 +4,7 @@ Images stay uint8 (N, C, H, W) until a batch is normalised on its way into a net
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -16,21 +16,15 @@ from torch import Tensor
 CHUNK_BYTES = 2**24  # of images that are worked on at a time: they may lie in a memory-mapped file
 
 
-class DataError(RuntimeError):
-    """A data set cannot be used; the message names the file and the remedy."""
-
-
 @dataclass(frozen=True)
 class ImageSet:
     """Images uint8 (N, C, H, W), which may be mapped from a file, and labels int64 (N,).
 
-    Some data sets know more of an image: ``origin`` uint8 (N,), its place in ``Splits.origins``, and
-    ``names``, the name of its file as bytes (N,).
+    Some data sets also know ``names``, those of the images' files, as bytes (N,).
     """
 
     images: Tensor
     labels: Tensor
-    origin: Tensor | None = None
     names: np.ndarray | None = None
 
     def __len__(self) -> int:
@@ -38,15 +32,16 @@ class ImageSet:
 
     def take(self, positions: slice | np.ndarray) -> "ImageSet":
         """Return the images at these positions: a slice stays mapped from the file, others are copied."""
-        fields = (self.images, self.labels, self.origin, self.names)
-        return ImageSet(*(None if field is None else field[positions] for field in fields))
+        names = None if self.names is None else self.names[positions]
+        return ImageSet(self.images[positions], self.labels[positions], names)
 
 
 @dataclass(frozen=True)
 class Splits:
     """The three splits, the class names, the channel statistics of ``train``, and the source.
 
-    ``origins`` names where images come from, in a data set that was put together from others.
+    ``copies_in_test`` says how many images at the end of ``test`` are exact copies of others, None if nobody
+    has looked for them yet.
     """
 
     train: ImageSet
@@ -56,7 +51,7 @@ class Splits:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     source: str
-    origins: tuple[str, ...] = ()
+    copies_in_test: int | None = None
 
     @cached_property
     def digest(self) -> str:
@@ -75,6 +70,30 @@ class Splits:
         mean = torch.tensor(self.mean, device=images.device).view(1, -1, 1, 1)
         std = torch.tensor(self.std, device=images.device).view(1, -1, 1, 1)
         return (images.float() / 255 - mean) / std
+
+
+def split_published(
+    train: tuple[np.ndarray, np.ndarray],
+    test: tuple[np.ndarray, np.ndarray],
+    classes: Sequence[str],
+    source: str,
+    seed: int,
+) -> Splits:
+    """Cut ``valid`` out of published training images, every class in proportion.
+
+    Parameters
+    ----------
+    train, test : images uint8 (N, C, H, W) and labels (N,), as published.
+    seed : decides which training images become ``valid``.
+    """
+    images, labels = train
+    kept, chosen = stratified_split(labels, valid_number(len(labels)), seed)
+    published = ((images[kept], labels[kept]), (images[chosen], labels[chosen]), test)
+    sets = [
+        ImageSet(torch.from_numpy(np.ascontiguousarray(images)), torch.from_numpy(labels.astype(np.int64)))
+        for images, labels in published
+    ]
+    return Splits(*sets, tuple(classes), *channel_statistics(sets[0].images), source)
 
 
 def valid_number(published: int) -> int:

@@ -5,24 +5,22 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from btsee_lib.backbone import StagedResNet18
-from btsee_lib.boosting import Features, new_branch
-from btsee_lib.calibration import confidence_and_class
+from btsee_lib.boosting import BranchTree, Features, initial_branch, margin_columns
+from btsee_lib.calibration import CPM, ExitRule, Terms
 from btsee_lib.cascade import Cascade, Exits, simulate
-from btsee_lib.config import Boosting as BoostingParameters
-from btsee_lib.config import Branches as BranchParameters
-from btsee_lib.evaluation import BTS_EE, calibrated, of_cell, recommend
-from btsee_lib.features import walk_stages
+from btsee_lib.config import BoostingParameters, BranchParameters
 from btsee_lib.data.splits import Splits
+from btsee_lib.evaluation import BTS_EE, Calibrator, of_cell, recommend
+from btsee_lib.features import walk_stages
 from btsee_lib.uncertainty import ratio_interval
 
 NEAR = 1e-5  # of its threshold: there, rounding may decide
 
 
 def recommended_margins(
-    table: pd.DataFrame, drops: Iterable[float], limits: BoostingParameters
+    table: pd.DataFrame, drops: Iterable[float], parameters: BoostingParameters
 ) -> dict[float, tuple[float, ...]]:
     """Pick the margins of BTS-EE that are recommended for each allowed drop (points), on ``valid``.
 
@@ -36,9 +34,10 @@ def recommended_margins(
         The margins by allowed drop. Where none keeps it, which happens on small trials only, the
         strictest ones.
     """
-    strictest = tuple(min(each) for each in limits.margins)
+    strictest = tuple(min(each) for each in parameters.margins)
     chosen = of_cell(recommend(table, drops), BTS_EE)
-    rows = {row.max_drop: (row.m1, row.m2, row.m3) for row in chosen.itertuples()}
+    names = margin_columns(chosen)
+    rows = dict(zip(chosen["max_drop"], chosen[names].itertuples(index=False, name=None), strict=True))
     return {drop: rows.get(drop, strictest) for drop in sorted(set(drops))}
 
 
@@ -49,29 +48,30 @@ def name_of(drop: float, margins: dict[float, tuple[float, ...]]) -> str:
 
 
 def build_cascade(
-    trained: object,
+    tree: BranchTree,
     margins: tuple[float, ...],
-    backbone: StagedResNet18,
+    backbone: nn.Module,
     features: Features,
-    parameters: BranchParameters,
-    limits: BoostingParameters,
+    branch_parameters: BranchParameters,
+    terms: Terms,
     image_shape: Sequence[int],
+    rule: ExitRule = CPM,
 ) -> Cascade:
-    """Put the boosted branches of a configuration on their backbone, calibrated on ``valid``.
+    """Put the branches of a configuration on their backbone, calibrated on the survivors of ``valid``.
 
     Parameters
     ----------
-    trained : the branches of one seed, ``stored.SeedBranches``.
+    tree : the trained branches.
+    margins : one a branch; the knobs, if the rule has others.
     """
-    said = {name: confidence_and_class(logits) for name, logits in trained.logits.items()}
-    _, thresholds = calibrated(trained, BTS_EE, margins, said, features, limits)
+    thresholds = Calibrator(tree, features, terms, rule).calibrated(margins).thresholds
     branches = []
-    for number, position in enumerate(trained.rows("boosted", margins), start=1):
-        branch = new_branch(number, features, parameters, trained.seed)
-        if trained.states[position]:  # a closed branch was never trained, and is never run
-            branch.load_state_dict(trained.states[position])
+    for number, position in enumerate(tree.rows(margins), start=1):
+        branch = initial_branch(number, features, branch_parameters, tree.seed)
+        if tree.states[position]:  # a closed branch was never trained, and is never run
+            branch.load_state_dict(tree.states[position])
         branches.append(branch.eval())
-    return Cascade(backbone, branches, thresholds, image_shape).requires_grad_(False)
+    return Cascade(backbone, branches, thresholds, image_shape, rule).requires_grad_(False)
 
 
 def in_batches(
@@ -82,12 +82,7 @@ def in_batches(
     return Exits(*(torch.cat([torch.as_tensor(part) for part in each]) for each in zip(*answers, strict=True)))
 
 
-def what_branches_say(trained: object, margins: tuple[float, ...], split: str) -> tuple[Tensor, Tensor]:
-    """Confidence and class (B, N) that the boosted branches of a configuration have for a stored split."""
-    return confidence_and_class(trained.logits[split][trained.rows("boosted", margins)])
-
-
-def said_in_float32(
+def computed_outputs(
     cascade: Cascade, splits: Splits, images: Tensor, batch_size: int = 500
 ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
     """Confidence and class of every branch, (B, N) each, and of the backbone, (N,), for raw images.
@@ -97,9 +92,11 @@ def said_in_float32(
     parts = []
     with torch.inference_mode():
         for batch in images.split(batch_size):
-            squeezed, logits = walk_stages(cascade.backbone, splits.normalise(batch))
-            heard = [branch(strips) for branch, strips in zip(cascade.branches, squeezed, strict=True)]
-            parts.append(confidence_and_class(torch.stack([*heard, logits])))
+            squeezed, logits = walk_stages(
+                cascade.backbone, splits.normalise(batch), cascade.branches[0].squeeze
+            )
+            heard = [branch(each) for branch, each in zip(cascade.branches, squeezed, strict=True)]
+            parts.append(cascade.rule.outputs(torch.stack([*heard, logits])))
     confidence, predicted = (torch.cat(each, dim=1) for each in zip(*parts, strict=True))
     return (confidence[:-1], predicted[:-1]), (confidence[-1], predicted[-1])
 
@@ -152,14 +149,13 @@ def against_static(cascades_correct: np.ndarray, static_correct: np.ndarray) -> 
 
 
 def correct_by_seed(
-    cascades: Iterable, margins: tuple[float, ...], features: Features, limits: BoostingParameters
+    trees: Iterable[BranchTree], margins: tuple[float, ...], features: Features, terms: Terms
 ) -> np.ndarray:
-    """Which test images a configuration of BTS-EE gets right, for the branches of each seed: bool (S, N)."""
+    """Which test images a configuration gets right, for the branches of each tree: bool (S, N)."""
     test, rows = features["test"], []
-    for trained in cascades:
-        said = {name: confidence_and_class(logits) for name, logits in trained.logits.items()}
-        chosen, thresholds = calibrated(trained, BTS_EE, margins, said, features, limits)
-        rows.append((simulate(*chosen["test"], test.predicted, thresholds).label == test.labels).numpy())
+    for tree in trees:
+        outputs, thresholds = Calibrator(tree, features, terms).calibrated(margins)
+        rows.append((simulate(*outputs["test"], test.predicted, thresholds).label == test.labels).numpy())
     return np.stack(rows)
 
 

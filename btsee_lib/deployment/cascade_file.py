@@ -9,11 +9,12 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from torch import Tensor
 
-from btsee_lib.backbone import StagedResNet18
+from btsee_lib.backbone import BACKBONES
 from btsee_lib.branches import Conv1dBranch
+from btsee_lib.calibration import EXIT_RULES
 from btsee_lib.cascade import Cascade
 
-FORMAT = 1
+FORMAT = 2
 
 
 class CascadeFileError(ValueError):
@@ -23,8 +24,9 @@ class CascadeFileError(ValueError):
 class Description(BaseModel):
     """What a cascade needs to be rebuilt and used, and what was measured of it.
 
-    ``mean`` and ``std``: a value a channel, on the scale 0 to 1. ``margins``: of the configuration, in
-    precision points. ``measured``: numbers on test images, by name.
+    ``mean`` and ``std``: a value a channel, on the scale 0 to 1. ``backbone`` and ``rule``: by their names in
+    ``BACKBONES`` and ``EXIT_RULES``. ``margins``: of the configuration, in precision points. ``measured``:
+    numbers on test images, by name.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -34,10 +36,12 @@ class Description(BaseModel):
     image_shape: tuple[int, int, int]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    backbone: str
     width: int
     stem: str
     branch_channels: int
     branch_kernel_size: int
+    rule: str
     margins: tuple[float, ...]
     measured: dict[str, float]
 
@@ -60,8 +64,11 @@ class Description(BaseModel):
 
 def new_cascade(description: Description, thresholds: Tensor | None = None) -> Cascade:
     """Build the cascade that is described, with fresh weights; by default nothing leaves early."""
-    backbone = StagedResNet18(
-        len(description.classes), description.image_shape[0], description.width, description.stem
+    backbone = BACKBONES[description.backbone](
+        num_classes=len(description.classes),
+        in_channels=description.image_shape[0],
+        width=description.width,
+        stem=description.stem,
     ).eval()
     branches, feature_map = [], torch.zeros(1, *description.image_shape)
     with torch.no_grad():
@@ -79,12 +86,23 @@ def new_cascade(description: Description, thresholds: Tensor | None = None) -> C
         raise ValueError(f"{len(description.margins)} margins for {len(branches)} branches: give one a branch")
     if thresholds is None:
         thresholds = torch.full((len(branches), len(description.classes)), torch.inf)
-    return Cascade(backbone, branches, thresholds, description.image_shape).requires_grad_(False)
+    rule = EXIT_RULES[description.rule]
+    return Cascade(backbone, branches, thresholds, description.image_shape, rule).requires_grad_(False)
 
 
 def save_cascade(path: Path, cascade: Cascade, description: Description) -> None:
-    """Write a cascade and its description; the file gets its name only when it is whole."""
+    """Write a cascade and its description; the file gets its name only when it is whole.
+
+    Raises
+    ------
+    ValueError
+        If the description names another exit rule than the cascade's.
+    """
     path = Path(path)
+    if EXIT_RULES[description.rule] is not cascade.rule:
+        raise ValueError(
+            f"the description names the exit rule '{description.rule}', the cascade has another: let them agree"
+        )
     content = {"format": FORMAT, "description": description.model_dump_json(), "state": cascade.state_dict()}
     partial = path.with_name(f".{path.name}.partial")
     torch.save(content, partial)

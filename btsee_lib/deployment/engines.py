@@ -1,6 +1,5 @@
 """The ways to run a cascade that are timed against each other, by name."""
 
-import copy
 import tempfile
 from pathlib import Path
 
@@ -21,20 +20,6 @@ def eager(cascade: Cascade, description: Description) -> Engine:
         return cascade.predict(description.normalise(torch.from_numpy(images)))
 
     return run
-
-
-def compiled(cascade: Cascade, description: Description) -> Engine:
-    """Stages and branches through ``torch.compile``, for batches of any size; compiles at its first calls.
-
-    A call fails where ``torch.compile`` does not work, for example without a C++ compiler, and where
-    something would have to be compiled so often that torch would go on without compiling it.
-    """
-    other = copy.deepcopy(cascade)
-    torch._dynamo.config.recompile_limit = 64  # the blocks share their code, each takes one of these
-    torch._dynamo.config.fail_on_recompile_limit_hit = True
-    for module in (*other.backbone.stages, *other.branches):
-        module.compile(dynamic=True)
-    return eager(other, description)
 
 
 def onnx_engines(

@@ -1,14 +1,14 @@
 """The machine that times belong to: its processor, and with how many threads it runs."""
 
 import os
-import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import onnxruntime
 import pandas as pd
 import torch
+
+from btsee_lib.compute import processor
 
 
 @contextmanager
@@ -24,13 +24,6 @@ def exactly(threads: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def processor() -> str:
-    """What the processor calls itself."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []
-    models = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    return models[0] if models else platform.machine()
 
 
 def machine_table(onnx_threads: int) -> pd.DataFrame:

@@ -1,31 +1,35 @@
-"""What notebook 06 measures: single images, batches, exits and parts, torch.compile, energy, as tables."""
+"""What notebook 06 measures: single images, batches, exits and parts, as tables."""
 
-import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from btsee_lib.deployment import engines
-from btsee_lib.deployment import timing
-from btsee_lib.config import Deployment
+from btsee_lib.deployment import engines, timing
 from btsee_lib.deployment.machine import exactly, machine_table
 from btsee_lib.deployment.onnx_export import Exported
 from btsee_lib.deployment.time_costs import parts
 from btsee_lib.deployment.timed_models import BACKBONE, Model, at_full_width, exits_of, leaving_at, macs_of
-from btsee_lib.deployment.timing import COMPILED, EAGER, ONE_MODEL, STAGES, Engine
+from btsee_lib.deployment.timing import EAGER, ONE_MODEL, STAGES, Engine
+
+if TYPE_CHECKING:
+    from btsee_lib.config import DeploymentParameters
 
 Runners = dict[tuple[str, str], Engine]  # by the names of engine and model
-TABLES = ("latency", "throughput", "exit_times", "latency_by_exit", "compile", "energy", "machine")
+TABLES = ("latency", "throughput", "exit_times", "latency_by_exit", "machine")
 IMAGES_AN_EXIT = 150  # in the histogram
-REPEATS = 100  # images, to measure energy
 BATCH = 16  # images that share one reading of the weights, to time the stages in batches too
 
 
 def measure(
-    models: dict[str, Model], published: str, images: np.ndarray, wanted: Deployment, progress: Callable = iter
+    models: dict[str, Model],
+    published: str,
+    images: np.ndarray,
+    parameters: "DeploymentParameters",
+    progress: Callable = iter,
 ) -> dict[str, pd.DataFrame]:
-    """Time all models, and copies of them at full width, with ``wanted.threads`` threads in every engine.
+    """Time all models, and copies of them at full width, with ``parameters.threads`` threads in every engine.
 
     Parameters
     ----------
@@ -39,35 +43,38 @@ def measure(
         ``latency`` and ``throughput``: see ``latency_table`` and ``throughput_table``, with
         ``macs_ratio``, the mean MACs on these images over the backbone's, and ``width``; ``latency``
         has ``predicted`` too, the mean that ``exit_times`` predicts for the single ONNX model.
-        ``exit_times``, ``latency_by_exit``, ``energy``: see the functions of these names.
-        ``compile``: ``works, seconds, reason``. ``machine``: ``name, value``.
+        ``exit_times``, ``latency_by_exit``: see the functions of these names. ``machine``: ``name, value``.
     """
     tables: dict[str, list[pd.DataFrame]] = {"latency": [], "throughput": [], "exit_times": []}
     once: dict[str, pd.DataFrame] = {}
-    with exactly(wanted.threads):
-        for each in progress([models, at_full_width(models, images, wanted.full_width)]):
+    with exactly(parameters.threads):
+        copies = at_full_width(models, images, parameters.full_width)
+        for each, asked in progress([(models, parameters), (copies, fewer(parameters))]):
             exported: Exported = {}
-            width, runners = each[BACKBONE].description.width, all_engines(each, wanted.threads, exported)
+            width, runners = each[BACKBONE].description.width, all_engines(each, asked.threads, exported)
             if each is models:
                 once["latency_by_exit"] = latency_by_exit(runners[ONE_MODEL, published], images)
-                once["energy"] = energy(_flat(runners), images)
-                once["machine"] = machine_table(wanted.threads)
-                fast, once["compile"] = try_compile(each, published, images, wanted)
-                runners |= fast
-            by_exit = exit_times(each[published], images, wanted, exported)
-            latency = latency_table(runners, images, wanted)
-            latency["predicted"] = predicted_latency(latency, by_exit, each, images, wanted)
+                once["machine"] = machine_table(asked.threads)
+            by_exit = exit_times(each[published], images, asked, exported)
+            latency = latency_table(runners, images, asked)
+            latency["predicted"] = predicted_latency(latency, by_exit, each, images, asked)
             tables["exit_times"].append(by_exit.assign(width=width))
             for kind, table, number in (
-                ("latency", latency, wanted.latency_images),
-                ("throughput", throughput_table(runners, images, wanted), max(wanted.batch_sizes)),
+                ("latency", latency, asked.latency_images),
+                ("throughput", throughput_table(runners, images, asked), max(asked.batch_sizes)),
             ):
                 tables[kind].append(_with_macs(table, each, images[:number]).assign(width=width))
     return {kind: pd.concat(each, ignore_index=True) for kind, each in tables.items()} | once
 
 
+def fewer(parameters: "DeploymentParameters") -> "DeploymentParameters":
+    """Ask for fewer repetitions: networks at full width take ten times as long, and their times vary less."""
+    images = max(timing.WARM_UP, parameters.latency_images // 5)
+    return parameters.model_copy(update={"latency_images": images, "rounds": 1})
+
+
 def all_engines(models: dict[str, Model], threads: int, exported: Exported) -> Runners:
-    """Every engine for every model but torch.compile, by the names of both."""
+    """Every engine for every model, by the names of both."""
     runners = {}
     for name, model in models.items():
         runners[EAGER, name] = engines.eager(*model)
@@ -76,40 +83,13 @@ def all_engines(models: dict[str, Model], threads: int, exported: Exported) -> R
     return runners
 
 
-def try_compile(
-    models: dict[str, Model], published: str, images: np.ndarray, wanted: Deployment
-) -> tuple[Runners, pd.DataFrame]:
-    """Compile the backbone and the published cascade with torch.compile, or tell why it does not work.
-
-    All images that are timed later are run, twice. ``seconds`` is what the first time takes longer
-    than the second.
-    """
-    runners, taken, told = {}, [], {"works": False, "seconds": 0.0, "reason": "switched off in params.yaml"}
-    try:
-        for name in (BACKBONE, published) if wanted.compile else ():
-            runners[COMPILED, name] = engines.compiled(*models[name])
-        for _ in range(2):
-            started = time.perf_counter()
-            for size in {1, *wanted.batch_sizes}:
-                for start in range(0, max(wanted.latency_images, *wanted.batch_sizes), size):
-                    for runner in runners.values():
-                        runner(images[start : start + size])
-            taken.append(time.perf_counter() - started)
-    except Exception as problem:
-        reason = (str(problem) or type(problem).__name__).splitlines()[0]
-        return {}, pd.DataFrame([told | {"reason": reason}])
-    if runners:
-        told = {"works": True, "seconds": taken[0] - taken[1], "reason": ""}
-    return runners, pd.DataFrame([told])
-
-
-def latency_table(runners: Runners, images: np.ndarray, wanted: Deployment) -> pd.DataFrame:
+def latency_table(runners: Runners, images: np.ndarray, parameters: "DeploymentParameters") -> pd.DataFrame:
     """Latency of single images: ``engine, model, mean, p50, p95`` (ms), and ``time_ratio`` of the means."""
-    tables = [timing.latencies(each, images[: wanted.latency_images]) for each in _taking_turns(runners)]
+    tables = [timing.latencies(each, images[: parameters.latency_images]) for each in _taking_turns(runners)]
     return _with_time_ratio(timing.summarise_latencies(pd.concat(tables)), "mean", [])
 
 
-def throughput_table(runners: Runners, images: np.ndarray, wanted: Deployment) -> pd.DataFrame:
+def throughput_table(runners: Runners, images: np.ndarray, parameters: "DeploymentParameters") -> pd.DataFrame:
     """Time an image in batches, of as many images as the largest batch has.
 
     Returns
@@ -120,13 +100,17 @@ def throughput_table(runners: Runners, images: np.ndarray, wanted: Deployment) -
     """
     batched = {key: runner for key, runner in runners.items() if key[0] != ONE_MODEL}
     tables = [
-        timing.throughput(each, images[: max(wanted.batch_sizes)], wanted.batch_sizes, wanted.rounds)
+        timing.throughput(
+            each, images[: max(parameters.batch_sizes)], parameters.batch_sizes, parameters.rounds
+        )
         for each in _taking_turns(batched)
     ]
     return _with_time_ratio(timing.summarise_throughput(pd.concat(tables)), "milliseconds", ["batch_size"])
 
 
-def exit_times(model: Model, images: np.ndarray, wanted: Deployment, exported: Exported) -> pd.DataFrame:
+def exit_times(
+    model: Model, images: np.ndarray, parameters: "DeploymentParameters", exported: Exported
+) -> pd.DataFrame:
     """Mean time of an image by its exit and by the branches that are run on the way.
 
     Returns
@@ -142,13 +126,13 @@ def exit_times(model: Model, images: np.ndarray, wanted: Deployment, exported: E
     ]:
         leaving = model.with_thresholds(leaving_at(exit_number, are_open, branches, classes))
         way = (exit_number + 1, min(exit_number + 1, are_open))
-        ways[way] = engines.onnx_engines(*leaving, wanted.threads, exported)
-        macs[way] = int(cost.exit_macs(leaving.cascade.thresholds)[exit_number])
+        ways[way] = engines.onnx_engines(*leaving, parameters.threads, exported)
+        macs[way] = int(cost.by_exit(leaving.cascade.thresholds)[exit_number])
     single = {way: runners[ONE_MODEL] for way, runners in ways.items()}
     batched = {way: runners[STAGES] for way, runners in ways.items()}
     tables = [
-        timing.latencies(single, images[: wanted.latency_images]).assign(batch_size=1),
-        timing.throughput(batched, images[: max(wanted.batch_sizes)], [BATCH], wanted.rounds),
+        timing.latencies(single, images[: parameters.latency_images]).assign(batch_size=1),
+        timing.throughput(batched, images[: max(parameters.batch_sizes)], [BATCH], parameters.rounds),
     ]
     found = pd.concat(tables).groupby(["batch_size", "engine"], sort=False)["milliseconds"].mean().reset_index()
     found["macs"] = [macs[way] for way in found["engine"]]
@@ -161,7 +145,7 @@ def predicted_latency(
     by_exit: pd.DataFrame,
     models: dict[str, Model],
     images: np.ndarray,
-    wanted: Deployment,
+    parameters: "DeploymentParameters",
 ) -> list[float]:
     """Mean time by the exits that the images take, for each row of the single ONNX model; otherwise nan."""
     times = parts(by_exit[by_exit["batch_size"] == 1], "milliseconds")
@@ -169,8 +153,8 @@ def predicted_latency(
     def predicted(engine: str, model: Model) -> float:
         if engine != ONE_MODEL or model.cascade.backbone is not models[BACKBONE].cascade.backbone:
             return np.nan  # the times by exit are those of another engine, or another network
-        taken = exits_of(model, images[: wanted.latency_images])
-        return float(times.exit_macs(model.cascade.thresholds)[taken].double().mean())
+        taken = exits_of(model, images[: parameters.latency_images])
+        return float(times.by_exit(model.cascade.thresholds)[taken].double().mean())
 
     return [predicted(row.engine, models[row.model]) for row in latency.itertuples()]
 
@@ -182,12 +166,6 @@ def latency_by_exit(runner: Engine, images: np.ndarray) -> pd.DataFrame:
     chosen = np.random.default_rng(0).permutation(chosen)  # the exits take turns
     table = timing.latencies({"published": runner}, images[chosen])
     return pd.DataFrame({"exit": taken[chosen] + 1, "milliseconds": table["milliseconds"]})
-
-
-def energy(runners: dict[str, Engine], images: np.ndarray) -> pd.DataFrame:
-    """Millijoules an image: ``engine, millijoules``; no rows where the machine does not tell."""
-    used = timing.energy_an_image(runners, images[:REPEATS]) or {}
-    return pd.DataFrame(list(used.items()), columns=["engine", "millijoules"])
 
 
 def _taking_turns(runners: Runners) -> list[dict[str, Engine]]:

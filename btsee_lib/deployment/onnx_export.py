@@ -18,7 +18,6 @@ import torch
 from onnx import ModelProto, NodeProto, TensorProto, compose, helper, numpy_helper
 from torch import Tensor, nn
 
-from btsee_lib.calibration import confidence_and_class
 from btsee_lib.cascade import Cascade
 from btsee_lib.deployment.cascade_file import FORMAT, Description
 
@@ -36,7 +35,7 @@ class Segment(nn.Module):
 
     def __init__(self, cascade: Cascade, description: Description, first: int, last: int):
         super().__init__()
-        self.number = last  # the exit's, 0 .. B
+        self.number, self.rule = last, cascade.rule  # the exit's, 0 .. B
         self.name = "stage_" + "_".join(str(stage + 1) for stage in range(first, last + 1))
         self.description = description if first == 0 else None
         self.stages = nn.Sequential(*cascade.backbone.stages[first : last + 1])
@@ -50,7 +49,7 @@ class Segment(nn.Module):
             entering = self.description.normalise(entering)
         feature_map = self.stages(entering)
         logits = feature_map if self.is_last else self.branch(self.branch.squeeze(feature_map))
-        confidence, label = confidence_and_class(logits)
+        confidence, label = self.rule.outputs(logits)
         return (label, confidence) if self.is_last else (label, confidence, feature_map)
 
 
@@ -114,7 +113,8 @@ def _export(cascade: Cascade, description: Description, exported: Exported) -> l
 def _digest(segment: Segment, entering: Tensor) -> str:
     about = segment.description
     normalisation = (about.mean, about.std) if about else ()
-    digest = hashlib.sha256(f"{segment} {segment.name} {normalisation} {entering.shape}".encode())
+    rule = (type(segment.rule), vars(segment.rule))
+    digest = hashlib.sha256(f"{segment} {segment.name} {rule} {normalisation} {entering.shape}".encode())
     for tensor in segment.state_dict().values():
         digest.update(tensor.numpy().tobytes())
     return digest.hexdigest()
@@ -220,8 +220,8 @@ def _write(model: ModelProto, cascade: Cascade, description: Description, number
 
 
 def _as_text(thresholds: Tensor) -> str:
-    """Thresholds as JSON, which has no infinity: null lets no sample of a class leave, 0 all of them."""
-    rows = thresholds.clamp(min=0).tolist()
+    """Thresholds as JSON, which has no infinity: null lets no sample of a class leave, -3e38 all of them."""
+    rows = thresholds.clamp(min=torch.finfo(thresholds.dtype).min).tolist()
     return json.dumps([[None if value == math.inf else value for value in row] for row in rows])
 
 

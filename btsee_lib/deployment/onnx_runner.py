@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnxruntime
 
-FORMAT = 1
+FORMAT = 2
 
 
 class Answers(NamedTuple):
@@ -139,9 +139,9 @@ def metadata(session: onnxruntime.InferenceSession) -> dict[str, Any]:
 
 def check_images(images: np.ndarray, description: dict[str, Any]) -> None:
     """Raise a ValueError unless images are uint8 (N, C, H, W) of the size that the model was made for."""
-    wanted = tuple(description["image_shape"])
-    if images.dtype != np.uint8 or images.shape[1:] != wanted:
-        sizes = ", ".join(str(size) for size in wanted)
+    expected = tuple(description["image_shape"])
+    if images.dtype != np.uint8 or images.shape[1:] != expected:
+        sizes = ", ".join(str(size) for size in expected)
         raise ValueError(f"images are {images.dtype} {images.shape}: expected uint8 (N, {sizes})")
 
 

@@ -7,12 +7,11 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from btsee_lib.boosting import Features, configurations
-from btsee_lib.calibration import confidence_and_class
-from btsee_lib.config import Boosting as BoostingParameters
+from btsee_lib.boosting import BranchTree, Features, calibration_terms, configurations, margin_names
+from btsee_lib.config import BoostingParameters
 from btsee_lib.cost import CostModel
 from btsee_lib.decisions import run_simulation
-from btsee_lib.evaluation import BTS_EE, calibrated, mean_over_seeds
+from btsee_lib.evaluation import Calibrator, mean_over_seeds
 
 
 def parts(by_exit: pd.DataFrame, column: str) -> CostModel:
@@ -54,33 +53,32 @@ def leaving_shares(exits: Tensor, branches: int) -> list[float]:
 
 
 def configuration_times(
-    cascades: Iterable, features: Features, times: CostModel, limits: BoostingParameters
+    trees: Iterable[BranchTree], features: Features, times: CostModel, parameters: BoostingParameters
 ) -> pd.DataFrame:
-    """Mean time and drop of all configurations of BTS-EE, from what stages and branches take.
+    """Mean time and drop of all configurations, from what stages and branches take.
 
     Parameters
     ----------
-    cascades : the trained branches, one ``stored.SeedBranches`` a seed.
+    trees : the trained branches of one scheme, a tree a seed.
     times : milliseconds, from ``parts``.
 
     Returns
     -------
     DataFrame
-        ``m1, m2, m3, accuracy`` and ``drop`` (points) on test; ``milliseconds`` (mean of an image)
+        ``m1, m2, ..., accuracy`` and ``drop`` (points) on test; ``milliseconds`` (mean of an image)
         and ``valid_drop`` on valid; all are means over the seeds.
     """
-    rows = []
-    for trained in cascades:
-        said = {name: confidence_and_class(logits) for name, logits in trained.logits.items()}
-        for margins in configurations(limits):
-            chosen, thresholds = calibrated(trained, BTS_EE, margins, said, features, limits)
+    rows, terms = [], calibration_terms(features, parameters)
+    for tree in trees:
+        calibrator = Calibrator(tree, features, terms)
+        for margins in configurations(parameters):
+            outputs, thresholds = calibrator.calibrated(margins)
             valid, test = (
-                run_simulation(*chosen[name], features[name], thresholds, times) for name in ("valid", "test")
+                run_simulation(*outputs[name], features[name], thresholds, times) for name in ("valid", "test")
             )
-            names = {"seed": trained.seed, **{f"m{b}": margin for b, margin in enumerate(margins, start=1)}}
             reached = {"accuracy": test.summary()["accuracy"], "drop": test.summary()["drop"]}
-            reached |= {"milliseconds": float(valid.macs.mean()), "valid_drop": valid.summary()["drop"]}
-            rows.append(names | reached)
+            reached |= {"milliseconds": float(valid.cost.mean()), "valid_drop": valid.summary()["drop"]}
+            rows.append({"seed": tree.seed, **margin_names(margins), **reached})
     return mean_over_seeds(pd.DataFrame(rows))
 
 

@@ -6,12 +6,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from btsee_lib.deployment import engines
 from btsee_lib.backbone import StagedResNet18
 from btsee_lib.cascade import Cascade
-from btsee_lib.deployment.cascade_file import Description, new_cascade
 from btsee_lib.cost import CostModel
+from btsee_lib.deployment import engines
 from btsee_lib.deployment.build import in_batches
+from btsee_lib.deployment.cascade_file import Description, new_cascade
 
 BACKBONE = "backbone"
 NEVER = 2.0  # a threshold that no confidence reaches, of a branch that is run all the same
@@ -31,9 +31,9 @@ class Model(NamedTuple):
 
     def with_thresholds(self, thresholds: Tensor) -> "Model":
         """The same network with other thresholds (B, K)."""
-        network = self.cascade
+        own = self.cascade
         return Model(
-            Cascade(network.backbone, network.branches, thresholds, network.image_shape), self.description
+            Cascade(own.backbone, own.branches, thresholds, own.image_shape, own.rule), self.description
         )
 
 
@@ -41,7 +41,9 @@ def without_exits(network: StagedResNet18, description: Description) -> Model:
     """A bare network in the form of a cascade that lets nothing out early, to be run by the same engines."""
     described = description.model_copy(update={"width": network.width})
     closed = new_cascade(described)
-    return Model(Cascade(network, closed.branches, closed.thresholds, described.image_shape), described)
+    return Model(
+        Cascade(network, closed.branches, closed.thresholds, described.image_shape, closed.rule), described
+    )
 
 
 def exits_of(model: Model, images: np.ndarray) -> Tensor:
@@ -52,7 +54,7 @@ def exits_of(model: Model, images: np.ndarray) -> Tensor:
 
 def macs_of(model: Model, images: np.ndarray) -> np.ndarray:
     """MACs of each image, float64 (N,)."""
-    return model.cost.exit_macs(model.cascade.thresholds)[exits_of(model, images)].double().numpy()
+    return model.cost.by_exit(model.cascade.thresholds)[exits_of(model, images)].double().numpy()
 
 
 def at_full_width(models: dict[str, Model], images: np.ndarray, width: int) -> dict[str, Model]:
@@ -83,7 +85,7 @@ def leaving_at(exit_number: int, branches_run: int, branches: int, classes: int)
     """
     thresholds = torch.full((branches, classes), torch.inf)
     thresholds[:branches_run] = NEVER
-    thresholds[exit_number : exit_number + 1] = 0.0  # beyond the last branch there is nothing to set
+    thresholds[exit_number : exit_number + 1] = -torch.inf  # beyond the last branch there is nothing to set
     return thresholds
 
 
@@ -107,7 +109,7 @@ def forced_shares(cascade: Cascade, images: Tensor, shares: list[float], closed:
             threshold = torch.inf if shut else NEVER
             if len(feature_map):
                 feature_map = stage(feature_map)
-                confidence = branch(branch.squeeze(feature_map)).softmax(1).amax(1)
+                confidence = cascade.rule.confidence(branch(branch.squeeze(feature_map)))
                 number = (
                     min(len(confidence), round(len(confidence) * share / remaining)) if remaining > 0 else 0
                 )

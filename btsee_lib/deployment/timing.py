@@ -6,16 +6,14 @@ few single images, or after all batches of a round, so that a slow spell of the 
 
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 Engine = Callable[[Any], Any]
-EAGER, COMPILED, STAGES, ONE_MODEL = "PyTorch eager", "torch.compile", "ONNX stages", "ONNX single"
+EAGER, STAGES, ONE_MODEL = "PyTorch eager", "ONNX stages", "ONNX single"
 WARM_UP = 10  # calls of each engine before any is timed
 BLOCK = 25  # single images before the next engine's turn: enough to find its weights in the cache
-POWERCAP = Path("/sys/class/powercap")
 
 
 def latencies(
@@ -85,41 +83,6 @@ def summarise_throughput(table: pd.DataFrame) -> pd.DataFrame:
     return (
         pd.DataFrame(columns).assign(images_per_second=lambda rows: 1000 / rows["milliseconds"]).reset_index()
     )
-
-
-def read_energy(folder: Path = POWERCAP) -> float | None:
-    """Joules that the processor has used since some point in the past, by its own counter (RAPL).
-
-    Returns
-    -------
-    float or None
-        The sum over the processor packages; None where the machine shows no counter, as most virtual
-        machines do, or does not let this user read it.
-    """
-    counters = sorted(folder.glob("intel-rapl:[0-9]*/energy_uj"))
-    packages = [path for path in counters if path.parent.name.count(":") == 1]
-    try:
-        return sum(int(path.read_text()) for path in packages) / 1e6 if packages else None
-    except (OSError, ValueError):
-        return None
-
-
-def energy_an_image(
-    engines: dict[str, Engine], images: Sequence, folder: Path = POWERCAP
-) -> dict[str, float] | None:
-    """Millijoules an image that each engine takes, warm, or None where they cannot be measured."""
-    if read_energy(folder) is None:
-        return None
-    for engine in engines.values():
-        _one_by_one(engine, images[:WARM_UP])
-    return {name: 1000 * _joules(engine, images, folder) / len(images) for name, engine in engines.items()}
-
-
-def _joules(engine: Engine, images: Sequence, folder: Path) -> float:
-    before = read_energy(folder)
-    _one_by_one(engine, images)
-    used = read_energy(folder) - before
-    return used if used >= 0 else _joules(engine, images, folder)  # the counter began again at 0
 
 
 def _one_by_one(engine: Engine, images: Sequence) -> None:

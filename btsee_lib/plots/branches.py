@@ -5,14 +5,16 @@ import seaborn as sns
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from btsee_lib.plots.style import BLUE, GREY, INK, ORANGE, SKY, drawn_from_table
+from btsee_lib.plots.style import BRANCH_COLOURS, GREY, ORANGE, drawn_from_table
+
+MARKERS = "vosDP"  # of branch 1, 2, ...
 
 
 @drawn_from_table
 def branch_width(table: pd.DataFrame) -> Figure:
-    """Validation accuracy of each branch against its cost (``studies.branch_width``)."""
+    """Validation accuracy of each branch against its cost (``branch_design.branch_width``)."""
     figure, axes = plt.subplots(figsize=(7, 3.8), layout="constrained")
-    for (number, rows), colour in zip(table.groupby("branch"), (SKY, BLUE, INK), strict=True):
+    for (number, rows), colour in zip(table.groupby("branch"), BRANCH_COLOURS, strict=False):
         cost = 100 * rows["share"]
         accuracy = 100 * rows["valid_accuracy"]
         axes.plot(cost, accuracy, "o-", color=colour)
@@ -61,13 +63,12 @@ def covariance_shift(table: pd.DataFrame) -> Figure:
 def training_gains(table: pd.DataFrame) -> Figure:
     """Gain of boosted training on test survivors against their number (``survivors.training_gains``)."""
     figure, axes = plt.subplots(figsize=(7.5, 4), layout="constrained")
-    for number, colour, marker in ((2, BLUE, "o"), (3, INK, "s")):
-        rows = table[table["branch"] == number]
+    for number, rows in table.groupby("branch"):
         axes.scatter(
             rows["train_survivors"],
             rows["gain"],
-            color=colour,
-            marker=marker,
+            color=BRANCH_COLOURS[number - 1],
+            marker=MARKERS[number - 1],
             alpha=0.75,
             label=f"branch {number}",
         )

@@ -7,11 +7,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from btsee_lib.plots.style import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, SKY, drawn_from_table
-from btsee_lib.deployment.timing import COMPILED, EAGER, ONE_MODEL, STAGES
+from btsee_lib.deployment.timing import EAGER, ONE_MODEL, STAGES
+from btsee_lib.plots.style import BLUE, GREEN, GREY, INK, ORANGE, SKY, drawn_from_table
 
 EXIT_COLOURS = (SKY, BLUE, INK, GREY)
-ENGINES = {EAGER: ("o", ORANGE), COMPILED: ("^", PURPLE), STAGES: ("s", BLUE), ONE_MODEL: ("D", GREEN)}
+ENGINES = {EAGER: ("o", ORANGE), STAGES: ("s", BLUE), ONE_MODEL: ("D", GREEN)}
 
 
 @drawn_from_table

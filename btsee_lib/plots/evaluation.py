@@ -6,22 +6,24 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from btsee_lib.boosting import margin_columns
+from btsee_lib.evaluation import BASELINE, BTS_EE, of_cell
 from btsee_lib.plots.style import BLUE, GREEN, GREY, INK, PURPLE, drawn_from_table
 
 NAMES = {
-    ("independent", "full"): ("baseline: independent, calibrated on all", GREY),
-    ("independent", "survivors"): ("calibration alone: independent, on survivors", GREEN),
-    ("boosted", "full"): ("training alone: boosted, calibrated on all", PURPLE),
-    ("boosted", "survivors"): ("BTS-EE: boosted, on survivors", BLUE),
+    BASELINE: ("baseline: independent, calibrated on all", GREY),
+    BASELINE._replace(calibration=BTS_EE.calibration): ("calibration alone: independent, on survivors", GREEN),
+    BTS_EE._replace(calibration=BASELINE.calibration): ("training alone: boosted, calibrated on all", PURPLE),
+    BTS_EE: ("BTS-EE: boosted, on survivors", BLUE),
 }
 
 
 @drawn_from_table
 def fronts(table: pd.DataFrame) -> Figure:
-    """The 64 configurations of baseline and BTS-EE, with their fronts (``evaluation.fronts``)."""
+    """The configurations of baseline and BTS-EE, with their fronts (``evaluation.fronts``)."""
     figure, axes = plt.subplots(figsize=(8, 4.6), layout="constrained")
-    for cell in (("independent", "full"), ("boosted", "survivors")):
-        rows = table[(table["training"] == cell[0]) & (table["calibration"] == cell[1])]
+    for cell in (BASELINE, BTS_EE):
+        rows = of_cell(table, cell)
         front = rows[rows["on_front"].astype(bool)].sort_values("reduction")
         name, colour = NAMES[cell]
         axes.scatter(100 * rows["reduction"], rows["drop"], s=18, color=colour, alpha=0.45, lw=0)
@@ -29,13 +31,13 @@ def fronts(table: pd.DataFrame) -> Figure:
             100 * front["reduction"], front["drop_low"], front["drop_high"], color=colour, alpha=0.12, lw=0
         )
         axes.plot(100 * front["reduction"], front["drop"], "o-", ms=4, color=colour, label=name)
-        if cell == ("boosted", "survivors"):
+        if cell == BTS_EE:
             _point_out(axes, rows, colour)
     axes.axhline(0, color=GREY, lw=1)
     axes.set(
         xlabel="computation saved (% of the backbone's MACs)",
         ylabel="accuracy drop on test (points)",
-        title="Computation saved against accuracy lost: each dot one of 64 configurations, mean of the seeds",
+        title="Computation saved against accuracy lost: each dot a configuration, mean of the seeds",
     )
     axes.legend(loc="upper left")
     return figure
@@ -88,13 +90,14 @@ def equal_compute(table: pd.DataFrame) -> Figure:
 @drawn_from_table
 def wins(table: pd.DataFrame) -> Figure:
     """BTS-EE against the baseline at each configuration, as heat maps (``comparison.paired_wins``)."""
-    values = sorted(table["m1"].unique())
+    *before, row, column = margin_columns(table)
+    groups = list(table.groupby(before)) if before else [((), table)]
     figure, panels = plt.subplots(
-        1, len(values), figsize=(2.9 * len(values), 3.5), sharey=True, layout="constrained", squeeze=False
+        1, len(groups), figsize=(2.9 * len(groups), 3.5), sharey=True, layout="constrained", squeeze=False
     )
     bound = max(0.1, table["gain"].abs().max())
-    for axes, m1 in zip(panels[0], values, strict=True):
-        grid = table[table["m1"] == m1].pivot(index="m2", columns="m3", values="gain")
+    for axes, (margins, rows) in zip(panels[0], groups, strict=True):
+        grid = rows.pivot(index=row, columns=column, values="gain")
         sns.heatmap(
             grid,
             annot=True,
@@ -109,7 +112,10 @@ def wins(table: pd.DataFrame) -> Figure:
             linewidths=0.5,
             ax=axes,
         )
-        axes.set(title=f"$m_1$ = {m1:g}", xlabel="$m_3$", ylabel="$m_2$" if axes is panels[0][0] else "")
+        named = zip(before, margins, strict=True)
+        axes.set(title=", ".join(f"${_symbol(name)}$ = {margin:g}" for name, margin in named))
+        axes.set_xlabel(f"${_symbol(column)}$")
+        axes.set_ylabel(f"${_symbol(row)}$" if axes is panels[0][0] else "")
     won, lost = int((table["gain"] > 1e-6).sum()), int((table["gain"] < -1e-6).sum())
     figure.suptitle(
         f"BTS-EE against the baseline at equal compute: {won} wins (blue), {lost} losses (red)",
@@ -118,6 +124,10 @@ def wins(table: pd.DataFrame) -> Figure:
         fontsize=11,
     )
     return figure
+
+
+def _symbol(margin: str) -> str:
+    return f"m_{margin[1:]}"
 
 
 @drawn_from_table

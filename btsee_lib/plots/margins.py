@@ -6,7 +6,7 @@ import seaborn as sns
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from btsee_lib.plots.style import BLUE, GREEN, GREY, INK, ORANGE, SKY, drawn_from_table
+from btsee_lib.plots.style import BLUE, BRANCH_COLOURS, GREY, INK, ORANGE, RULE_COLOURS, drawn_from_table
 
 
 @drawn_from_table
@@ -73,7 +73,7 @@ def margin_effect(table: pd.DataFrame) -> Figure:
         100 * table["knob"],
         *(100 * table[name] for name in exits),
         labels=labels,
-        colors=(SKY, BLUE, INK, "#D9D9D9"),
+        colors=(*BRANCH_COLOURS[: len(exits) - 1], "#D9D9D9"),
     )
     top.set(
         ylabel="test images leaving (%)", ylim=(0, 100), title="A looser margin lets more images out earlier"
@@ -90,7 +90,7 @@ def margin_effect(table: pd.DataFrame) -> Figure:
 
 @drawn_from_table
 def promises(table: pd.DataFrame) -> Figure:
-    """Achieved precision less the bar, by branch and calibration (``exit_rules.promises``)."""
+    """Achieved precision less the bar, by branch and calibration (``promises.check_promises``)."""
     figure, panels = plt.subplots(1, 2, figsize=(9.5, 4), sharey=True, layout="constrained")
     titles = {"full": "Calibrated on all images", "survivors": "Calibrated on survivors"}
     broken, ceiling = table["broken"].astype(bool), table["at_ceiling"].astype(bool)
@@ -110,7 +110,9 @@ def promises(table: pd.DataFrame) -> Figure:
             axes.scatter(place[rows], over[rows], s=size[rows], color=colour, alpha=0.5, lw=0, label=name)
         share = 100 * broken[here & ~ceiling].mean()
         axes.axhline(0, color=INK, lw=1)
-        axes.set(xticks=[1, 2, 3], xlim=(0.5, 3.5), xlabel="branch", title=f"{title}: {share:.0f} % broken")
+        branches = sorted(table["branch"].unique())
+        axes.set(xticks=branches, xlim=(branches[0] - 0.5, branches[-1] + 0.5), xlabel="branch")
+        axes.set_title(f"{title}: {share:.0f} % broken")
     panels[0].set(ylabel="precision on test less its bar (points)")
     panels[1].legend(loc="lower left", fontsize=9, title="a dot: a class, sized by its exits", title_fontsize=9)
     return figure
@@ -118,9 +120,9 @@ def promises(table: pd.DataFrame) -> Figure:
 
 @drawn_from_table
 def rules(table: pd.DataFrame) -> Figure:
-    """Drop against reduction for three exit rules, with intervals (``exit_rules.sweep_rules``)."""
+    """Drop against reduction for exit rules, with intervals (``exit_rules.sweep_rules``)."""
     figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
-    for (rule, rows), colour in zip(table.groupby("rule", sort=False), (BLUE, ORANGE, GREEN), strict=True):
+    for (rule, rows), colour in zip(table.groupby("rule", sort=False), RULE_COLOURS, strict=False):
         rows = rows.sort_values("reduction")
         axes.fill_between(
             100 * rows["reduction"], rows["drop_low"], rows["drop_high"], color=colour, alpha=0.12, lw=0

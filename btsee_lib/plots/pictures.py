@@ -110,14 +110,14 @@ def strips(image: Tensor, channel: Tensor) -> Figure:
     left, centre = figure.add_subplot(spec[0, 0]), figure.add_subplot(spec[0, 1])
     right, below = figure.add_subplot(spec[0, 2]), figure.add_subplot(spec[1, 1])
     channel = channel.float().cpu()
-    limits = {"vmin": float(channel.min()), "vmax": float(channel.max()), "cmap": INTENSITY, "aspect": "auto"}
+    colours = {"vmin": float(channel.min()), "vmax": float(channel.max()), "cmap": INTENSITY, "aspect": "auto"}
     _draw(left, image)
     left.set_title("image", fontsize=10)
-    centre.imshow(channel, **limits)
+    centre.imshow(channel, **colours)
     centre.set_title(f"one channel, {height} x {width}", fontsize=10)
-    right.imshow(channel.mean(1)[:, None], **limits)
+    right.imshow(channel.mean(1)[:, None], **colours)
     right.set_title("rows", fontsize=10, loc="center")
-    below.imshow(channel.mean(0)[None, :], **limits)
+    below.imshow(channel.mean(0)[None, :], **colours)
     below.set_ylabel("columns", rotation=0, ha="right", va="center", fontsize=10)
     for axis in (centre, right, below):
         _bare(axis)

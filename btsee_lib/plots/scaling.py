@@ -17,7 +17,7 @@ TASKS = {
 
 @drawn_from_table
 def scaling(table: pd.DataFrame) -> Figure:
-    """Time and peak memory of each task, by images and by width (``scaling.measure_scaling``)."""
+    """Time and peak memory of each task, by images and by width (``examples/measure_scaling.py``)."""
     width = table["width"][table["images"].idxmax()]
     sweeps = {
         "images": table[table["width"] == width],

@@ -22,6 +22,8 @@ INK, GREY, BLUE, ORANGE, GREEN, PURPLE, SKY = (
     "#CC79A7",
     "#56B4E9",
 )
+BRANCH_COLOURS = (SKY, BLUE, INK, PURPLE, GREEN)  # of branch 1, 2, ...
+RULE_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, INK, GREY)
 FIGURES: dict[str, Callable[[pd.DataFrame], Figure]] = {}
 
 sns.set_theme(style="whitegrid", font="DejaVu Sans")

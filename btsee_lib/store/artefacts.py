@@ -1,14 +1,12 @@
 """Results that take long are kept with a fingerprint of everything they were made from.
 
-The fingerprint covers the parameters, the source code of the modules that did the work, and the
-fingerprints of the artefacts that went in. An artefact whose fingerprint fits is loaded, any other
-is made anew: changing a figure or a sentence in a notebook retrains nothing, and no result of other
-parameters is ever taken for this one's. A folder gets its final name only when it is complete.
+The fingerprint covers the parameters, the source code of the module that does the work and of all modules that
+it imports in turn, and the fingerprints of the artefacts that went in. An artefact whose fingerprint fits is
+loaded, any other is made anew: changing a figure or a sentence in a notebook retrains nothing, and no result of
+other parameters is ever taken for this one's. A folder gets its final name only when it is complete.
 """
 
-import ast
 import hashlib
-import inspect
 import io
 import json
 from collections.abc import Callable, Sequence
@@ -19,8 +17,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from pydantic import BaseModel
 
-from btsee_lib.config import repository_root
+from btsee_lib.config import SECTIONS
 from btsee_lib.disk import replace_folder
+from btsee_lib.errors import ArtefactError
+from btsee_lib.experiment import current_experiment
+from btsee_lib.store.code import digests_of_code
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -28,32 +29,36 @@ if TYPE_CHECKING:
 FINGERPRINT = "fingerprint.json"
 
 
-class ArtefactError(RuntimeError):
-    """An artefact is missing, damaged, or of other parameters; the message names the remedy."""
-
-
 def folder_of(name: str) -> Path:
     """Return where the artefact of that name lies."""
-    return repository_root() / "artifacts" / name
+    return current_experiment().artifacts / name
 
 
 def fingerprint(
-    parameters: Sequence[BaseModel], modules: Sequence[ModuleType], inputs: Sequence[str] = ()
+    parameters: Sequence[BaseModel], maker: ModuleType, inputs: Sequence[str] = (), **others: Any
 ) -> dict[str, Any]:
     """Describe what an artefact is made from.
 
     Parameters
     ----------
     parameters : sections of ``params.yaml``.
-    modules : whose source code decides the result.
+    maker : the module that makes it: its code counts, and that of every module that it imports in turn.
     inputs : names of artefacts that go in; each must exist.
+    others : what else decides the result, by name.
     """
     return {
-        "parameters": {type(section).__name__.lower(): section.model_dump() for section in parameters},
-        "code": {module.__name__: _digest_of_code(module) for module in modules},
+        "parameters": {_section_name(section): section.model_dump() for section in parameters},
+        "code": digests_of_code(maker.__name__),
         "inputs": {name: digest_of(name) for name in inputs},
         "torch": torch.__version__.split("+")[0],
+        **others,
     }
+
+
+def _section_name(section: BaseModel) -> str:
+    """The name that a section has in ``params.yaml``; of what is no section there, that of its class."""
+    names = {kind: name for name, kind in SECTIONS.items()}
+    return names.get(type(section), type(section).__name__.lower())
 
 
 def digest_of(name: str) -> str:
@@ -198,18 +203,6 @@ def _first_difference(found: Any, expected: Any, path: str = "") -> str:
                 return difference
         return ""
     return "" if found == expected else f"{path} is {found!r}, expected {expected!r}"
-
-
-def _digest_of_code(module: ModuleType) -> str:
-    """Digest of what a module does: comments and docstrings may change, statements may not."""
-    tree = ast.parse(inspect.getsource(module))
-    for node in ast.walk(tree):
-        if (
-            isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
-            and ast.get_docstring(node) is not None
-        ):
-            del node.body[0]
-    return _digest(ast.dump(tree).encode())
 
 
 def _digest(content: bytes) -> str:

@@ -1,19 +1,23 @@
 """The backbone as an artefact: what it is made from, how it is trained into its folder and read again."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from btsee_lib import augmentation, training
-from btsee_lib.store import artefacts
-from btsee_lib import backbone as backbone_module
-from btsee_lib.data import splits as splits_module
-from btsee_lib.backbone import StagedResNet18
-from btsee_lib.checkpoints import Checkpoint
-from btsee_lib.compute import launch, launched, new_fabric
-from btsee_lib.config import Backbone as BackboneParameters
-from btsee_lib.config import params, set_up_torch
+import torch
+from torch import nn
+
+from btsee_lib import training
+from btsee_lib.backbone import new_backbone
+from btsee_lib.compute import launched, new_fabric
+from btsee_lib.config import BackboneParameters, params
 from btsee_lib.data.splits import Splits
+from btsee_lib.disk import Checkpoint
+from btsee_lib.errors import ParameterError
+from btsee_lib.experiment import current_experiment
+from btsee_lib.store import artefacts
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -21,38 +25,54 @@ if TYPE_CHECKING:
 
 def ensure_in_processes(name: str, expected: dict, make: Callable[[Path, "Fabric"], None]) -> Path:
     """``artefacts.ensure`` in as many processes as ``params.yaml`` says, which are started if need be."""
-    wanted = params("compute")
+    compute = params("compute")
     if not launched():
         if artefacts.is_current(name, expected):
             return artefacts.folder_of(name)
-        if wanted.processes > 1:
-            launch(wanted.processes, "backbone")
+        if compute.processes > 1:
+            launch(compute.processes, "backbone")
             return artefacts.require(name, expected, "backbone")
-    fabric = new_fabric(wanted)
+    fabric = new_fabric(compute.precision, compute.processes)
     return artefacts.ensure_together(name, expected, lambda folder: make(folder, fabric), fabric)
 
 
-def backbone_fingerprint(wanted: BackboneParameters, splits: Splits) -> dict:
+def launch(processes: int, action: str) -> None:
+    """Run ``btsee_lib.pipeline ACTION`` in several processes on this machine, one a GPU or CPU.
+
+    On several machines that share the repository's folder, type the same on each:
+    ``torchrun --nnodes=2 --nproc-per-node=4 --rdzv-backend=c10d --rdzv-endpoint=FIRST:29500 -m
+    btsee_lib.pipeline backbone``, with ``compute.processes: 8``.
+
+    Raises
+    ------
+    ParameterError
+        If there are fewer GPUs than processes.
+    RuntimeError
+        If a process failed; what it said is on stderr.
+    """
+    gpus = torch.cuda.device_count()
+    if 0 < gpus < processes:
+        raise ParameterError(
+            f"params.yaml: compute.processes is {processes}, but this machine has {gpus} GPUs: lower it, "
+            "or start torchrun on each of several machines (btsee_lib/store/backbone_artefact.py says how)"
+        )
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    done = subprocess.run([*torchrun, "-m", "btsee_lib.pipeline", action], cwd=current_experiment().home)
+    if done.returncode:
+        raise RuntimeError(f"'btsee_lib.pipeline {action}' failed in one of {processes} processes: see above")
+
+
+def backbone_fingerprint(parameters: BackboneParameters, splits: Splits) -> dict:
     """Describe what a backbone of these parameters is made from."""
     # The images themselves stand for the code that read them: one more data set retrains nothing.
-    sections = [params("data"), params("compute"), wanted]
-    made_from = artefacts.fingerprint(sections, [splits_module, backbone_module, augmentation, training])
-    return made_from | {"splits": splits.digest}
-
-
-def new_backbone(splits: Splits, wanted: BackboneParameters) -> StagedResNet18:
-    """Build an untrained backbone for the images and classes of a data set."""
-    return StagedResNet18(
-        num_classes=len(splits.classes),
-        in_channels=splits.train.images.shape[1],
-        width=wanted.width,
-        stem=wanted.stem,
+    return artefacts.fingerprint(
+        [params("data"), params("compute"), parameters], training, splits=splits.digest
     )
 
 
-def read_backbone(folder: Path, splits: Splits, wanted: BackboneParameters) -> StagedResNet18:
+def read_backbone(folder: Path, splits: Splits, parameters: BackboneParameters) -> nn.Module:
     """Read a backbone that lies in the folder of its artefact: frozen, in evaluation mode."""
-    network = new_backbone(splits, wanted)
+    network = new_backbone(splits, parameters)
     network.load_state_dict(artefacts.load_tensors(folder / "backbone.pt"))
     return network.requires_grad_(False).eval()
 
@@ -60,17 +80,15 @@ def read_backbone(folder: Path, splits: Splits, wanted: BackboneParameters) -> S
 def train_into(
     folder: Path,
     splits: Splits,
-    wanted: BackboneParameters,
+    parameters: BackboneParameters,
     progress: Callable,
     fabric: "Fabric",
     checkpoint: Checkpoint | None = None,
 ) -> None:
     """Train a backbone of these parameters and write it, and its history, into a folder."""
-    set_up_torch(wanted.seed)
-    network = new_backbone(splits, wanted)
-    history = training.train_backbone(network, splits, wanted, progress, fabric, checkpoint)
+    network, history = training.new_trained_backbone(splits, parameters, progress, fabric, checkpoint)
     if fabric.is_global_zero:
-        artefacts.save_tensors(folder / "backbone.pt", network.cpu().state_dict())
+        artefacts.save_tensors(folder / "backbone.pt", network.state_dict())
         history.to_csv(folder / "history.csv", index=False)
 
 

@@ -10,37 +10,29 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pandas as pd
+from torch import nn
 
-from btsee_lib import cascade
-from btsee_lib.store import artefacts
-from btsee_lib.deployment import cascade_file
-from btsee_lib.deployment import engines
-from btsee_lib.deployment import machine
-from btsee_lib.deployment import measurements
-from btsee_lib.deployment import onnx_export
-from btsee_lib.deployment import onnx_runner
-from btsee_lib.deployment import time_costs
-from btsee_lib.deployment import timed_models
-from btsee_lib.deployment import timing
-from btsee_lib.backbone import StagedResNet18
-from btsee_lib.store.backbone_artefact import backbone_fingerprint, read_backbone, train_into
 from btsee_lib.compute import new_fabric
-from btsee_lib.config import params, repository_root
+from btsee_lib.config import params
 from btsee_lib.data.splits import Splits
+from btsee_lib.deployment import machine, measurements
 from btsee_lib.deployment.timed_models import Model
+from btsee_lib.evaluation import BTS_EE
+from btsee_lib.experiment import current_experiment
+from btsee_lib.store import artefacts
+from btsee_lib.store.backbone_artefact import backbone_fingerprint, read_backbone, train_into
+from btsee_lib.store.results import read_tables
 
 
-def make_static_backbone(splits: Splits, progress: Callable = iter) -> StagedResNet18:
+def make_static_backbone(splits: Splits, progress: Callable = iter) -> nn.Module:
     """Train the narrower network that never stops early, in the way of the backbone, or load it."""
-    wanted = params("backbone").model_copy(update={"width": params("deployment").static_width})
-
-    alone = params("compute").model_copy(update={"processes": 1})  # it is small
+    parameters = params("backbone").model_copy(update={"width": params("deployment").static_width})
 
     def make(folder: Path) -> None:
-        train_into(folder, splits, wanted, progress, new_fabric(alone))
+        train_into(folder, splits, parameters, progress, new_fabric(params("compute").precision))
 
-    folder = artefacts.ensure("static_backbone", backbone_fingerprint(wanted, splits), make)
-    return read_backbone(folder, splits, wanted)
+    folder = artefacts.ensure("static_backbone", backbone_fingerprint(parameters, splits), make)
+    return read_backbone(folder, splits, parameters)
 
 
 def make_timings(
@@ -52,14 +44,15 @@ def make_timings(
         for name, table in measured_here(models, published, images, progress).items():
             table.to_csv(folder / f"{name}.csv", index=False)
 
-    modules = [cascade, cascade_file, engines, machine, measurements, onnx_export, onnx_runner]
+    first = params("boosting").seeds[0]
     made_from = artefacts.fingerprint(
         [params("deployment"), models[published].description],
-        [*modules, time_costs, timed_models, timing],
-        ["static_backbone", f"cascades/seed_{params('boosting').seeds[0]}"],
+        measurements,
+        ["static_backbone", f"cascades/{BTS_EE.training}_seed_{first}"],
+        machine=machine.processor(),
+        onnxruntime=onnxruntime.__version__,
     )
-    made_from |= {"machine": machine.processor(), "onnxruntime": onnxruntime.__version__}
-    return _read(artefacts.ensure("timings", made_from, make))
+    return read_tables(artefacts.ensure("timings", made_from, make))
 
 
 def measured_here(
@@ -73,7 +66,7 @@ def measured_here(
 
 def recorded_timings() -> dict[str, pd.DataFrame] | None:
     """The times that the pipeline published, of whatever machine; None if they are of other parameters."""
-    found = _read(repository_root() / "reports" / "tables")
+    found = read_tables(current_experiment().reports / "tables")
     if not set(measurements.TABLES) <= set(found):
         return None
     told = dict(zip(found["machine"]["name"], found["machine"]["value"], strict=True))
@@ -85,7 +78,3 @@ def _conditions() -> dict[str, str]:
     """The parameters that decide what is timed, as they are written into a table."""
     section = {f"deployment.{name}": str(value) for name, value in params("deployment").model_dump().items()}
     return section | {"backbone.width": str(params("backbone").width)}
-
-
-def _read(folder: Path) -> dict[str, pd.DataFrame]:
-    return {path.stem: pd.read_csv(path) for path in sorted(folder.glob("*.csv"))}

@@ -16,11 +16,11 @@ from IPython.display import display
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
+from btsee_lib.config import params
+from btsee_lib.experiment import RECORDING, current_experiment
 from btsee_lib.store.artefacts import folder_of
-from btsee_lib.config import params, repository_root
 
 METRICS = "metrics.json"
-RECORDING = "BTSEE_RECORD"  # set by the pipeline: the numbers of this run are the ones to record
 
 
 class Report:
@@ -92,7 +92,7 @@ class Report:
     @staticmethod
     def _recorded(name: str) -> float | None:
         recorded = {}
-        for path in sorted((repository_root() / "reports").glob("metrics*.json")):
+        for path in sorted(current_experiment().reports.glob("metrics*.json")):
             recorded |= json.loads(path.read_text())
         return recorded.get(name)
 
@@ -106,9 +106,24 @@ def read_numbers(folder: Path, names: Sequence[str] | None = None) -> dict[str, 
     return merged
 
 
-def recorded_table(name: str) -> pd.DataFrame:
-    """Read a published table, ``reports/tables/NAME.csv``."""
-    return pd.read_csv(repository_root() / "reports" / "tables" / f"{name}.csv")
+def made_table(notebook: str, name: str) -> pd.DataFrame:
+    """Read a table that an earlier notebook made; the published one where it has not run here."""
+    path = folder_of("reports") / notebook / f"{name}.csv"
+    return pd.read_csv(path if path.is_file() else current_experiment().reports / "tables" / f"{name}.csv")
+
+
+def measured_table(name: str) -> pd.DataFrame:
+    """Read a table of measurements that are made by hand and kept, ``reports/measured/NAME.csv``."""
+    return pd.read_csv(current_experiment().root / "reports" / "measured" / f"{name}.csv")
+
+
+def claims_of_profiles() -> dict[str, pd.DataFrame]:
+    """Read the claims of all profiles that have results, by the profile's name; none in a profile itself."""
+    experiment = current_experiment()
+    if experiment.profile:
+        return {}
+    folder = experiment.root / "reports" / "experiments"
+    return {path.stem: pd.read_csv(path) for path in sorted(folder.glob("*.csv"))}
 
 
 def _rounded(value: float) -> float | None:

@@ -1,25 +1,27 @@
-"""The three results that take long: the backbone, its features, the trained cascades.
+"""The results that take long: the backbone, its features, the trained branches, and two studies of them.
 
 The notebook that teaches one of them makes it (``make_...``, which does nothing if it is there
 already), the later ones load it (``load_...``, which stops with a clear error if it is not).
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cache, cached_property
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
-import torch
-from torch import Tensor
+from torch import nn
 
-from btsee_lib import boosting, branches, calibration, data
+from btsee_lib import boosting, features
+from btsee_lib.boosting import BranchTree, Features
+from btsee_lib.calibration import Terms
+from btsee_lib.compute import compute_device, new_fabric, set_up_torch
+from btsee_lib.config import params
+from btsee_lib.cost import CostModel
+from btsee_lib.data import Splits, load_splits
+from btsee_lib.data.sets import path_of
+from btsee_lib.schemes import SCHEMES
 from btsee_lib.store import artefacts
-from btsee_lib.studies import branch_design as studies
-from btsee_lib import features as features_module
-from btsee_lib.backbone import StagedResNet18
 from btsee_lib.store.backbone_artefact import (
     backbone_fingerprint,
     checkpoint_of,
@@ -27,11 +29,8 @@ from btsee_lib.store.backbone_artefact import (
     read_backbone,
     train_into,
 )
-from btsee_lib.compute import new_fabric
-from btsee_lib.config import compute_device, params, repository_root, set_up_torch
-from btsee_lib.cost import CostModel
-from btsee_lib.features import SplitFeatures, load_features, on_device_if_it_fits, store_features
-from btsee_lib.data.splits import Splits
+from btsee_lib.store.code import digests_of_code
+from btsee_lib.studies import branch_design
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -39,54 +38,21 @@ if TYPE_CHECKING:
 Progress = Callable
 
 
-@dataclass(frozen=True)
-class SeedBranches:
-    """All branches trained from one seed.
-
-    ``nodes``: one row a branch (``training, branch, m1, m2, train_survivors, valid_survivors,
-    closed``); ``logits``: for valid and test, float32 (nodes, N, K); ``states``: their weights.
-    """
-
-    seed: int
-    nodes: pd.DataFrame
-    logits: dict[str, Tensor]
-    states: list[dict[str, Tensor]]
-
-    def rows(self, training: str, margins: tuple[float, ...]) -> list[int]:
-        """Return the positions of the branches of a configuration, first branch first."""
-        if training == "independent":
-            return self.independent_rows()
-        position = self._position
-        return [position[margins[:before]] for before in range(len(margins))]
-
-    def independent_rows(self) -> list[int]:
-        """Return the positions of the independent branches, first branch first."""
-        return list(self.nodes.index[self.nodes["training"] == "independent"])
-
-    @cached_property
-    def _position(self) -> dict[tuple[float, ...], int]:
-        """Where the boosted branch behind given margins stands."""
-        boosted = self.nodes[self.nodes["training"] == "boosted"]
-        margins = boosted[[name for name in boosted.columns if name in ("m1", "m2")]]
-        return {tuple(row.dropna()): position for position, row in margins.iterrows()}
-
-
 def load_data() -> Splits:
     """Load the data set that ``params.yaml`` names."""
-    wanted = params("data")
-    path = None if wanted.path is None else repository_root() / Path(wanted.path).expanduser()
-    return data.load_splits(
-        wanted.name,
-        seed=wanted.seed,
-        limit=wanted.limit,
-        path=path,
-        image_size=wanted.image_size,
-        mirrors=wanted.mirrors,
-        drop_test_duplicates=wanted.drop_test_duplicates,
+    parameters = params("data")
+    return load_splits(
+        parameters.name,
+        seed=parameters.seed,
+        limit=parameters.limit,
+        path=path_of(parameters),
+        image_size=parameters.image_size,
+        mirrors=parameters.mirrors,
+        drop_test_duplicates=parameters.drop_test_duplicates,
     )
 
 
-def make_backbone(splits: Splits, progress: Progress = iter) -> tuple[StagedResNet18, pd.DataFrame]:
+def make_backbone(splits: Splits, progress: Progress = iter) -> tuple[nn.Module, pd.DataFrame]:
     """Train the backbone, or load it if it has been trained from just this.
 
     Returns
@@ -94,151 +60,163 @@ def make_backbone(splits: Splits, progress: Progress = iter) -> tuple[StagedResN
     backbone : frozen, in evaluation mode.
     history : one row an epoch, see ``train_backbone``.
     """
-    wanted = params("backbone")
-    expected = backbone_fingerprint(wanted, splits)
+    parameters = params("backbone")
+    expected = backbone_fingerprint(parameters, splits)
     checkpoint = checkpoint_of("backbone", expected)
 
     def make(folder: Path, fabric: "Fabric") -> None:
-        train_into(folder, splits, wanted, progress, fabric, checkpoint)
+        train_into(folder, splits, parameters, progress, fabric, checkpoint)
 
     folder = ensure_in_processes("backbone", expected, make)
     checkpoint.remove()
     return _read_backbone(folder, splits)
 
 
-def load_backbone(splits: Splits) -> tuple[StagedResNet18, pd.DataFrame]:
+def load_backbone(splits: Splits) -> tuple[nn.Module, pd.DataFrame]:
     """Load the backbone that notebook 02 trained."""
     expected = backbone_fingerprint(params("backbone"), splits)
     return _read_backbone(artefacts.require("backbone", expected, "backbone"), splits)
 
 
-def make_features(
-    backbone: StagedResNet18, splits: Splits, progress: Progress = iter
-) -> dict[str, SplitFeatures]:
+def make_features(backbone: nn.Module, splits: Splits, progress: Progress = iter) -> Features:
     """Store what the branches read of every image, or map it into memory if it is stored."""
 
     def make(folder: Path, fabric: "Fabric") -> None:
         set_up_torch(0)
-        store_features(backbone, splits, folder, params("features"), progress, fabric)
+        features.store_features(backbone, splits, folder, params("features"), progress, fabric)
 
-    return load_features(ensure_in_processes("features", _features_fingerprint(), make))
+    return features.load_features(ensure_in_processes("features", _features_fingerprint(), make))
 
 
-def load_stored_features() -> dict[str, SplitFeatures]:
+def load_stored_features() -> Features:
     """Map the features that notebook 02 stored into memory."""
-    return load_features(artefacts.require("features", _features_fingerprint(), "backbone"))
+    return features.load_features(artefacts.require("features", _features_fingerprint(), "backbone"))
 
 
 def make_backbone_and_features(progress: Progress) -> None:
     """Make both, as one of the processes that ``torchrun`` started, or alone."""
-    with new_fabric(params("compute")).rank_zero_first():  # two at once would get into each other's way
+    compute = params("compute")
+    # Two that read the data at once would get into each other's way.
+    with new_fabric(compute.precision, compute.processes).rank_zero_first():
         splits = load_data()
     backbone, _ = make_backbone(splits, progress)
     make_features(backbone, splits, progress)
 
 
-def make_cascades(features: dict[str, SplitFeatures], progress: Progress = iter) -> list[SeedBranches]:
-    """Train the branches of all configurations and seeds, or load them if they are there."""
-    seeds = params("boosting").seeds
-    near = cache(lambda: on_device_if_it_fits(features, compute_device()))  # once, and only if need be
+def make_trees(stored: Features, progress: Progress = iter) -> list[BranchTree]:
+    """Train the branches of all configurations, seed by seed and scheme by scheme, or load what is there."""
+    near = cache(lambda: features.on_device_if_it_fits(stored, compute_device()))  # once, and only if need be
 
-    def make_seed(seed: int) -> Callable[[Path], None]:
+    def make_tree(scheme: str, seed: int) -> Callable[[Path], None]:
         def make(folder: Path) -> None:
             set_up_torch(seed)
             arguments = (near(), params("branches"), params("boosting"), seed)
-            trained = [*boosting.train_independent(*arguments), *boosting.train_boosted_tree(*arguments)]
-            write_branches(folder, trained)
+            trained = list(boosting.train_tree(SCHEMES[scheme], *arguments))
+            write_tree(folder, boosting.tree_of(scheme, seed, trained))
 
         return make
 
     return [
-        read_branches(artefacts.ensure(_seed_name(seed), _cascades_fingerprint(seed), make_seed(seed)), seed)
-        for seed in progress(seeds)
+        read_tree(artefacts.ensure(_tree_name(*one), _tree_fingerprint(*one), make_tree(*one)), *one)
+        for one in progress(list(_trees()))
     ]
 
 
-def load_cascades() -> list[SeedBranches]:
-    """Load the branches that notebook 03 trained, one entry a seed."""
+def load_trees() -> list[BranchTree]:
+    """Load the branches that notebook 03 trained, seed by seed and scheme by scheme."""
     return [
-        read_branches(
-            artefacts.require(_seed_name(seed), _cascades_fingerprint(seed), "boosted_branches"), seed
-        )
-        for seed in params("boosting").seeds
+        read_tree(artefacts.require(_tree_name(*one), _tree_fingerprint(*one), "boosted_branches"), *one)
+        for one in _trees()
     ]
 
 
-def make_studies(
-    features: dict[str, SplitFeatures], cost: CostModel, progress: Progress = iter
-) -> dict[str, pd.DataFrame]:
-    """Run the two studies of ``studies``, or load their tables if they are there."""
+class Results(NamedTuple):
+    """Everything that notebooks 02 and 03 made."""
+
+    splits: Splits
+    backbone: nn.Module
+    features: Features
+    trees: list[BranchTree]
+    cost: CostModel
+    terms: Terms
+
+
+def load_results() -> Results:
+    """Load data, backbone, features and branches, measure the costs, and set the terms of calibration."""
+    splits = load_data()
+    (backbone, _), stored, trees = load_backbone(splits), load_stored_features(), load_trees()
+    terms = boosting.calibration_terms(stored, params("boosting"))
+    return Results(splits, backbone, stored, trees, cost_model(backbone, stored, splits), terms)
+
+
+def make_studies(stored: Features, cost: CostModel, progress: Progress = iter) -> dict[str, pd.DataFrame]:
+    """Run the two studies of ``branch_design``, or load their tables if they are there."""
     seed = params("boosting").seeds[0]
-    margins = params("boosting").margins[0]
 
     def make(folder: Path) -> None:
         set_up_torch(seed)
-        wanted, limits = params("branches"), params("boosting")
-        studies.branch_width(features, wanted, cost.backbone, seed, progress).to_csv(
-            folder / "branch_width.csv", index=False
-        )
-        first = boosting.fit_branch(1, features, boosting.everyone(features), wanted, limits, seed)
-        logits = {
-            name: branches.branch_logits(first, features[name].squeezed[0]) for name in ("train", "valid")
-        }
-        studies.training_effort(features, wanted, limits, logits, seed, margins).to_csv(
-            folder / "training_effort.csv", index=False
-        )
+        width = branch_design.branch_width(stored, params("branches"), cost.backbone, seed, progress)
+        effort = branch_design.training_effort(stored, params("branches"), params("boosting"), seed)
+        for name, table in {"branch_width": width, "training_effort": effort}.items():
+            table.to_csv(folder / f"{name}.csv", index=False)
 
-    folder = artefacts.ensure("studies", _cascades_fingerprint(seed, studies), make)
+    made_from = artefacts.fingerprint(
+        [params("branches"), params("boosting").model_copy(update={"seeds": [seed]})],
+        branch_design,
+        ["features"],
+    )
+    return read_tables(artefacts.ensure("studies", made_from, make))
+
+
+def read_tables(folder: Path) -> dict[str, pd.DataFrame]:
+    """Read all tables of a folder, by their names."""
     return {path.stem: pd.read_csv(path) for path in sorted(folder.glob("*.csv"))}
 
 
-def cost_model(backbone: StagedResNet18, features: dict[str, SplitFeatures], splits: Splits) -> CostModel:
+def cost_model(backbone: nn.Module, stored: Features, splits: Splits) -> CostModel:
     """Measure the MACs of the backbone's stages and of its branches on one image."""
-    numbers = range(1, len(features["train"].squeezed) + 1)
-    heads = [boosting.new_branch(number, features, params("branches"), 0).eval() for number in numbers]
-    return CostModel.measure(backbone, heads, splits.test.images.shape[1:])
+    numbers = range(1, len(stored["train"].squeezed) + 1)
+    branches = [boosting.initial_branch(number, stored, params("branches"), 0) for number in numbers]
+    return CostModel.measure(backbone, branches, splits.test.images.shape[1:])
 
 
-def _seed_name(seed: int) -> str:
-    return f"cascades/seed_{seed}"
+def _trees() -> Iterator[tuple[str, int]]:
+    return ((scheme, seed) for seed in params("boosting").seeds for scheme in SCHEMES)
+
+
+def _tree_name(scheme: str, seed: int) -> str:
+    return f"cascades/{scheme}_seed_{seed}"
 
 
 def _features_fingerprint() -> dict:
-    return artefacts.fingerprint([params("compute"), params("features")], [features_module], ["backbone"])
+    return artefacts.fingerprint([params("compute"), params("features")], features, ["backbone"])
 
 
-def _cascades_fingerprint(seed: int, *more: ModuleType) -> dict:
+def _tree_fingerprint(scheme: str, seed: int) -> dict:
     # Only this seed: adding one to the list must not train the others again.
-    limits = params("boosting").model_copy(update={"seeds": [seed]})
-    return artefacts.fingerprint(
-        [params("branches"), limits], [branches, calibration, boosting, *more], ["features"]
-    )
+    parameters = params("boosting").model_copy(update={"seeds": [seed]})
+    made_from = artefacts.fingerprint([params("branches"), parameters], boosting, ["features"])
+    made_from["code"] |= digests_of_code(type(SCHEMES[scheme]).__module__)
+    return made_from | {"scheme": scheme}
 
 
-def _read_backbone(folder: Path, splits: Splits) -> tuple[StagedResNet18, pd.DataFrame]:
+def _read_backbone(folder: Path, splits: Splits) -> tuple[nn.Module, pd.DataFrame]:
     return read_backbone(folder, splits, params("backbone")), pd.read_csv(folder / "history.csv")
 
 
-def write_branches(folder: Path, trained: list[boosting.TrainedBranch]) -> None:
-    """Write the branches of one seed: ``nodes.csv``, ``logits.pt`` and ``branches.pt``."""
-    rows = []
-    for each in trained:
-        margins = {f"m{number}": margin for number, margin in enumerate(each.margins, start=1)}
-        counts = {"train_survivors": each.train_survivors, "valid_survivors": each.valid_survivors}
-        rows.append(
-            {"training": each.training, "branch": each.branch, **margins, **counts, "closed": each.closed}
-        )
-    pd.DataFrame(rows).to_csv(folder / "nodes.csv", index=False)
-    logits = {name: torch.stack([each.logits[name] for each in trained]) for name in ("valid", "test")}
-    artefacts.save_tensors(folder / "logits.pt", logits)
-    states = {str(position): each.state for position, each in enumerate(trained)}
+def write_tree(folder: Path, tree: BranchTree) -> None:
+    """Write a tree: ``nodes.csv``, ``logits.pt`` and ``branches.pt``."""
+    tree.nodes.to_csv(folder / "nodes.csv", index=False)
+    artefacts.save_tensors(folder / "logits.pt", tree.logits)
+    states = {str(position): state for position, state in enumerate(tree.states)}
     artefacts.save_tensors(folder / "branches.pt", states)
 
 
-def read_branches(folder: Path, seed: int) -> SeedBranches:
-    """Read what ``write_branches`` wrote."""
+def read_tree(folder: Path, scheme: str, seed: int) -> BranchTree:
+    """Read what ``write_tree`` wrote."""
     states = artefacts.load_tensors(folder / "branches.pt")
-    return SeedBranches(
+    return BranchTree(
+        scheme=scheme,
         seed=seed,
         nodes=pd.read_csv(folder / "nodes.csv"),
         logits=artefacts.load_tensors(folder / "logits.pt"),

@@ -1,28 +1,32 @@
 """Two small studies of the branches, on the validation split: how wide, and how long to train."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import pandas as pd
-from torch import Tensor
+from torch import Tensor, nn
 
 from btsee_lib.boosting import (
+    CHOICE_SPLITS,
     Features,
     branch_seed,
+    calibration_terms,
     everyone,
-    new_branch,
+    initial_branch,
     training_targets,
     who_remains,
 )
 from btsee_lib.branches import branch_logits, train_branch
-from btsee_lib.config import Boosting as BoostingParameters
-from btsee_lib.config import Branches as BranchParameters
 from btsee_lib.cost import count_macs
+
+if TYPE_CHECKING:
+    from btsee_lib.config import BoostingParameters, BranchParameters
 
 WIDTHS = (8, 16, 48, 64)
 
 
 def branch_width(
-    features: Features, parameters: BranchParameters, backbone_macs: int, seed: int, progress: Callable = iter
+    features: Features, parameters: "BranchParameters", backbone_macs: int, seed: int, progress: Callable = iter
 ) -> pd.DataFrame:
     """Train each branch at several widths, on all training images.
 
@@ -33,11 +37,11 @@ def branch_width(
     """
     rows, targets = [], training_targets(features["train"], parameters)
     for channels in progress(WIDTHS):
-        wanted = parameters.model_copy(update={"channels": channels})
+        widened = parameters.model_copy(update={"channels": channels})
         for number, squeezed in enumerate(features["train"].squeezed, start=1):
-            branch = new_branch(number, features, wanted, seed)
+            branch = initial_branch(number, features, widened, seed)
             macs = count_macs(branch, squeezed[:1].cpu().float())
-            train_branch(branch, squeezed, targets, wanted, branch_seed(seed, number))
+            train_branch(branch, squeezed, targets, widened, branch_seed(seed, number))
             rows.append(
                 {
                     "branch": number,
@@ -54,17 +58,11 @@ def branch_width(
 
 def training_effort(
     features: Features,
-    parameters: BranchParameters,
-    limits: BoostingParameters,
-    logits: dict[str, Tensor],
+    branch_parameters: "BranchParameters",
+    boosting_parameters: "BoostingParameters",
     seed: int,
-    margins: Sequence[float],
 ) -> pd.DataFrame:
     """Train branch 2 behind each margin of branch 1: equal visits, and visits that shrink with the data.
-
-    Parameters
-    ----------
-    logits : those of the trained branch 1, (N, K) for train and valid.
 
     Returns
     -------
@@ -72,33 +70,32 @@ def training_effort(
         ``m1, survivors`` (training images), ``training`` ("independent", "boosted, equal visits",
         "boosted, equal epochs") and ``valid_accuracy``, on the validation survivors.
     """
-    train = features["train"]
-    rows = []
-    independent = new_branch(2, features, parameters, seed)
-    targets = training_targets(train, parameters)
-    train_branch(independent, train.squeezed[1], targets, parameters, branch_seed(seed, 2))
-    for margin in margins:
-        remains = who_remains(logits, everyone(features), features, margin, limits)
+    terms, valid = calibration_terms(features, boosting_parameters), features["valid"]
+
+    def trained(number: int, survivors: Tensor | None = None, share: float = 1.0) -> nn.Module:
+        visits = branch_parameters.model_copy(update={"epochs": branch_parameters.epochs * share})
+        branch = initial_branch(number, features, branch_parameters, seed)
+        targets = training_targets(features["train"], branch_parameters)
+        weights = None if survivors is None else survivors.float()
+        squeezed = features["train"].squeezed[number - 1]
+        train_branch(branch, squeezed, targets, visits, branch_seed(seed, number), weights)
+        return branch
+
+    first, independent, rows = trained(1), trained(2), []
+    logits = {name: branch_logits(first, features[name].squeezed[0]) for name in CHOICE_SPLITS}
+    for margin in boosting_parameters.margins[0]:
+        remains = who_remains(logits, everyone(features), valid.labels, margin, terms)
         number = int(remains["train"].sum())
-        if min(number, int(remains["valid"].sum())) < limits.min_survivors:
+        if min(number, int(remains["valid"].sum())) < boosting_parameters.min_survivors:
             continue
-        tried = {"independent": independent}
-        for name, share in {"boosted, equal visits": 1.0, "boosted, equal epochs": number / len(train)}.items():
-            visits = parameters.model_copy(update={"epochs": parameters.epochs * share})
-            tried[name] = new_branch(2, features, parameters, seed)
-            train_branch(
-                tried[name], train.squeezed[1], targets, visits, branch_seed(seed, 2), remains["train"]
-            )
+        tried = {
+            "independent": independent,
+            "boosted, equal visits": trained(2, remains["train"]),
+            "boosted, equal epochs": trained(2, remains["train"], number / len(features["train"])),
+        }
         for name, branch in tried.items():
-            said = branch_logits(branch, features["valid"].squeezed[1])
-            rows.append(
-                {
-                    "m1": margin,
-                    "survivors": number,
-                    "training": name,
-                    "valid_accuracy": _accuracy(said, features, remains["valid"]),
-                }
-            )
+            accuracy = _accuracy(branch_logits(branch, valid.squeezed[1]), features, remains["valid"])
+            rows.append({"m1": margin, "survivors": number, "training": name, "valid_accuracy": accuracy})
     return pd.DataFrame(rows)
 
 

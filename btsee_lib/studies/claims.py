@@ -87,11 +87,27 @@ def claims_table(numbers: dict[str, float]) -> pd.DataFrame:
             "stated",
             *(3 * [math.nan]),
             NOT_TESTABLE,
-            "no small device was at hand; notebook 06 measures time on the machine that ran it, "
-            "and energy where the processor tells it",
+            "no small device and no energy counter was at hand; "
+            "notebook 06 measures time on the machine that ran it",
         ),
     ]
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def side_by_side(experiments: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """Set the claims of experiments, by name, beside each other: a row a claim, a column an experiment."""
+    columns = {
+        name: table.set_index("claim").apply(
+            lambda row: (
+                row["verdict"]
+                if row["verdict"] == NOT_TESTABLE
+                else f"{row['verdict']}: {row['measured']:.2f} ({row['low']:.2f} to {row['high']:.2f})"
+            ),
+            axis=1,
+        )
+        for name, table in experiments.items()
+    }
+    return pd.DataFrame(columns).rename_axis("claim").reset_index()
 
 
 def _value(numbers: dict[str, float], name: str) -> float:

@@ -12,8 +12,8 @@ import pandas as pd
 from btsee_lib.decisions import Decisions
 from btsee_lib.evaluation import (
     BASELINE,
-    CELLS,
     TIE,
+    cells_of,
     configuration_columns,
     distance_to_front,
     drop_at,
@@ -54,7 +54,7 @@ def bootstrap(decisions: Decisions, resamples: int, seed: int) -> Resamples:
 
     return Resamples(
         drop=100 * (backbone[:, None] - averaged(decisions.correct)),
-        reduction=1 - averaged(decisions.macs) / decisions.backbone_macs,
+        reduction=1 - averaged(decisions.cost) / decisions.backbone_cost,
     )
 
 
@@ -114,12 +114,13 @@ def gains_at_equal_compute(
 ) -> pd.DataFrame:
     """What each cell gains over the baseline, front against front: ``gain`` with the cell's names."""
     chosen = fronts(averaged)
-    members = {cell: of_cell(chosen, cell).index.to_numpy() for cell in CELLS}
+    members = {cell: of_cell(chosen, cell).index.to_numpy() for cell in cells_of(averaged)}
     parts = [
         gain(averaged, drawn, members[BASELINE], members[cell], confidence, points).assign(
             training=cell[0], calibration=cell[1]
         )
-        for cell in CELLS[1:]
+        for cell in cells_of(averaged)
+        if cell != BASELINE
     ]
     return pd.concat(parts, ignore_index=True)
 
@@ -140,14 +141,16 @@ def paired_wins(
     counts : one row a cell: ``wins, losses, ties, p`` of the sign test, ``low`` and ``high`` of the wins.
     """
     front = of_cell(fronts(averaged), BASELINE).index.to_numpy()
-    rows_of = {cell: of_cell(averaged, cell).index.to_numpy() for cell in CELLS}
+    rows_of = {cell: of_cell(averaged, cell).index.to_numpy() for cell in cells_of(averaged)}
     reduction, drop = averaged["reduction"].to_numpy(), averaged["drop"].to_numpy()
     distance = distance_to_front(reduction, drop, front)
     samples = np.stack(
         [distance_to_front(r, d, front) for r, d in zip(drawn.reduction, drawn.drop, strict=True)]
     )
     base, pairs, counts = rows_of[BASELINE], [], []
-    for cell in CELLS[1:]:
+    for cell in rows_of:
+        if cell == BASELINE:
+            continue
         rows = rows_of[cell]
         names = configuration_columns(averaged)
         pairs.append(

@@ -32,7 +32,7 @@ def compare_precisions(
     """
     found = {name: run_cascade(cascade, splits, split.images, name, batch_size) for name in PRECISIONS}
     exact = found[PRECISIONS[0]]
-    macs = cost.exit_macs(cascade.thresholds.cpu()).double()
+    macs = cost.by_exit(cascade.thresholds.cpu()).double()
     table = pd.DataFrame(
         [
             {

@@ -13,10 +13,11 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from btsee_lib.boosting import Features, backbone_precision
-from btsee_lib.calibration import calibrate, confidence_and_class, precision_bars
+from btsee_lib.boosting import BranchTree, Features, calibration_terms
+from btsee_lib.calibration import CALIBRATIONS
 from btsee_lib.cascade import simulate
-from btsee_lib.config import Boosting as BoostingParameters
+from btsee_lib.config import BoostingParameters
+from btsee_lib.evaluation import Calibrator
 from btsee_lib.uncertainty import ratio_interval, share_interval
 
 
@@ -37,45 +38,42 @@ class Promises:
 
 
 def check_promises(
-    cascades: Iterable, features: Features, limits: BoostingParameters, margins: Sequence[float]
+    trees: Iterable[BranchTree], features: Features, parameters: BoostingParameters, margins: Sequence[float]
 ) -> Promises:
-    """Calibrate the independent branches, once on all of valid and once on survivors, and look at test.
+    """Calibrate the branches of trees, once on all of valid and once on survivors, and look at test.
 
     Parameters
     ----------
-    margins : each is used for all three branches at once.
+    margins : each is used for all branches at once.
     """
-    test, precision = features["test"], backbone_precision(features)
+    test, terms = features["test"], calibration_terms(features, parameters)
     rows, missing, counts = [], {}, {}
-    for trained, margin, calibration in itertools.product(cascades, margins, ("full", "survivors")):
-        nodes = trained.independent_rows()
-        said = {name: confidence_and_class(trained.logits[name][nodes]) for name in trained.logits}
-        bars = precision_bars(precision, [margin] * len(nodes), limits.bar_ceiling, limits.class_margins)
-        thresholds = calibrate(*said["valid"], features["valid"].labels, bars, limits.min_support, calibration)
-        exits = simulate(*said["test"], test.predicted, thresholds)
-        right = exits.label == test.labels
-        for b in range(len(nodes)):
-            here, key = exits.exit == b, (calibration, b + 1)
-            # Only where a sample leaves: the bar of a class that never does may be nan.
-            short = torch.where(here, bars[b][exits.label] - right.double(), 0.0)
-            missing[key] = missing.get(key, 0) + short.numpy()
-            counts[key] = counts.get(key, 0) + here.double().numpy()
-            names = {"seed": trained.seed, "calibration": calibration, "margin": margin, "branch": b + 1}
-            rows += [
-                names | row
-                for row in _kept(exits.label[exits.exit == b], right[exits.exit == b], bars[b], limits)
-            ]
+    for tree in trees:
+        calibrator = Calibrator(tree, features, terms)
+        for margin, calibration in itertools.product(margins, CALIBRATIONS):
+            numbers, bars = range(1, len(parameters.margins) + 1), terms.bars(margin)
+            outputs, thresholds = calibrator.calibrated([margin] * len(numbers), calibration)
+            exits = simulate(*outputs["test"], test.predicted, thresholds)
+            right = exits.label == test.labels
+            for number in numbers:
+                here, key = exits.exit == number - 1, (calibration, number)
+                # Only where a sample leaves: the bar of a class that never does may be nan.
+                short = torch.where(here, bars[exits.label] - right.double(), 0.0)
+                missing[key] = missing.get(key, 0) + short.numpy()
+                counts[key] = counts.get(key, 0) + here.double().numpy()
+                names = {"seed": tree.seed, "calibration": calibration, "margin": margin, "branch": number}
+                rows += [names | row for row in _kept(exits.label[here], right[here], bars, parameters)]
     return Promises(pd.DataFrame(rows), missing, counts)
 
 
-def _kept(label: Tensor, right: Tensor, bars: Tensor, limits: BoostingParameters) -> list[dict]:
+def _kept(label: Tensor, right: Tensor, bars: Tensor, parameters: BoostingParameters) -> list[dict]:
     """Compare what left one branch with the bars of its classes."""
     rows = []
     for c, bar in enumerate(bars.tolist()):
         number, hits = int((label == c).sum()), int(right[label == c].sum())
         if number:
             low, high = share_interval(hits, number)
-            at_ceiling = bar >= limits.bar_ceiling
+            at_ceiling = bar >= parameters.bar_ceiling
             row = {
                 "class": c,
                 "bar": bar,
@@ -101,7 +99,7 @@ def promise_summary(promises: Promises) -> pd.DataFrame:
     numbers = sorted(table["branch"].unique())
     groups = {str(b): [b] for b in numbers} | {"later": numbers[1:], "all": numbers}
     rows = []
-    for calibration, (name, members) in itertools.product(("full", "survivors"), groups.items()):
+    for calibration, (name, members) in itertools.product(CALIBRATIONS, groups.items()):
         keys = [(calibration, b) for b in members]
         missing, exits = (sum(of[key] for key in keys) for of in (promises.missing, promises.exits))
         low, high = ratio_interval(missing, exits)

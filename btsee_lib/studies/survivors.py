@@ -4,7 +4,7 @@ The shift is the difference between all images and the survivors that earlier br
 (claim 1 of arXiv 2509.08318); training on survivors is the paper's answer to it (claim 2).
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,9 +12,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from btsee_lib.boosting import Features, who_remains
-from btsee_lib.calibration import confidence_and_class
-from btsee_lib.config import Boosting as BoostingParameters
+from btsee_lib.boosting import BranchTree, Features, calibration_terms, margin_names, who_remains
+from btsee_lib.calibration import Terms, confidence_and_class
+from btsee_lib.config import BoostingParameters
 from btsee_lib.features import SplitFeatures
 
 
@@ -39,8 +39,8 @@ def shift_table(
     for group, mask in groups.items():
         shares = torch.bincount(split.labels[mask], minlength=len(classes)) / mask.sum()
         rows += [(group, "class", name, float(share)) for name, share in zip(classes, shares, strict=True)]
-        for name, said in networks.items():
-            confidence, predicted = confidence_and_class(said[mask])
+        for name, logits_of_all in networks.items():
+            confidence, predicted = confidence_and_class(logits_of_all[mask])
             right = (predicted == split.labels[mask]).double()
             rows.append((group, "accuracy", name, float(right.mean())))
             rows.append((group, "confidence", name, float(confidence.double().mean())))
@@ -62,43 +62,67 @@ class TrainingGains:
     met: np.ndarray
 
 
-def training_gains(cascades: Iterable, features: Features, limits: BoostingParameters) -> TrainingGains:
-    """Compare each boosted branch with the independent one on the survivors that reach it.
+def training_gains(
+    baseline: Sequence[BranchTree],
+    boosted: Sequence[BranchTree],
+    features: Features,
+    parameters: BoostingParameters,
+) -> TrainingGains:
+    """Compare each branch of a sequential scheme with that of another on the survivors that reach it.
+
+    Parameters
+    ----------
+    baseline, boosted : a tree a seed, of equal seeds; the second scheme is the sequential one.
 
     Closed branches have no row, and equal ones a single row. Survivors follow from thresholds that
     were set on valid.
     """
-    test = features["test"]
+    test, terms = features["test"], calibration_terms(features, parameters)
     rows, gained, met, seen = [], np.zeros(len(test)), np.zeros(len(test)), set()
-    for trained in cascades:
-        independent = trained.nodes[trained.nodes["training"] == "independent"].reset_index()
-        reach = {(): {name: torch.ones(len(features[name]), dtype=torch.bool) for name in trained.logits}}
-        for position, node in trained.nodes[trained.nodes["training"] == "boosted"].iterrows():
-            margins = tuple(node[f"m{b}"] for b in range(1, node["branch"]))
-            here = reach[margins]
-            logits = {name: trained.logits[name][position] for name in trained.logits}
-            for margin in limits.margins[node["branch"] - 1]:
-                remains = here if node["closed"] else who_remains(logits, here, features, margin, limits)
-                reach[(*margins, margin)] = remains
+    for other, tree in zip(baseline, boosted, strict=True):
+        for (number, margins), reached in survivors_of(tree, features, parameters, terms).items():
+            node = tree.nodes.loc[tree.position[number, margins]]
+            logits = tree.logits["test"][tree.position[number, margins]]
             # Behind a branch that lets nothing out, margins make no difference: the same branch again.
-            twin = (trained.seed, node["branch"], logits["test"].numpy().tobytes())
-            if node["closed"] or node["branch"] == 1 or twin in seen:
+            twin = (tree.seed, number, logits.numpy().tobytes())
+            if node["closed"] or number == 1 or twin in seen:
                 continue
             seen.add(twin)
-            other = trained.logits["test"][independent["index"][node["branch"] - 1]]
-            right = [(said.argmax(1) == test.labels)[here["test"]].double() for said in (logits["test"], other)]
-            gained[here["test"].numpy()] += (right[0] - right[1]).numpy()
-            met[here["test"].numpy()] += 1
+            here, position = reached["test"], other.position[number, ()]
+            right = [
+                (each.argmax(1) == test.labels)[here].double()
+                for each in (logits, other.logits["test"][position])
+            ]
+            gained[here.numpy()] += (right[0] - right[1]).numpy()
+            met[here.numpy()] += 1
             rows.append(
                 {
-                    "seed": trained.seed,
-                    "branch": node["branch"],
-                    **{f"m{b}": margin for b, margin in enumerate(margins, start=1)},
+                    "seed": tree.seed,
+                    "branch": number,
+                    **margin_names(margins),
                     "train_survivors": node["train_survivors"],
-                    "test_survivors": int(here["test"].sum()),
+                    "test_survivors": int(here.sum()),
                     "boosted_accuracy": float(right[0].mean()),
                     "independent_accuracy": float(right[1].mean()),
                     "gain": 100 * float((right[0] - right[1]).mean()),
                 }
             )
     return TrainingGains(pd.DataFrame(rows), gained, met)
+
+
+def survivors_of(
+    tree: BranchTree, features: Features, parameters: BoostingParameters, terms: Terms
+) -> dict[tuple[int, tuple[float, ...]], dict[str, Tensor]]:
+    """Who of valid and test reaches each branch of a sequential tree, bool (N,), by its number and margins."""
+    reached = {(1, ()): {name: torch.ones(len(features[name]), dtype=torch.bool) for name in tree.logits}}
+    for (number, margins), position in tree.position.items():  # a branch stands behind those before it
+        here = reached[number, margins]
+        logits = {name: tree.logits[name][position] for name in tree.logits}
+        for margin in parameters.margins[number - 1]:
+            remains = (
+                here
+                if tree.nodes["closed"][position]
+                else who_remains(logits, here, features["valid"].labels, margin, terms)
+            )
+            reached[number + 1, (*margins, margin)] = remains
+    return {key: reached[key] for key in tree.position}

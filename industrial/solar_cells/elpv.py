@@ -16,7 +16,8 @@ import torch
 from PIL import Image
 from sklearn.model_selection import StratifiedGroupKFold
 
-from btsee_lib.data.splits import DataError, ImageSet, Splits, channel_statistics
+from btsee_lib.data.splits import ImageSet, Splits, channel_statistics
+from btsee_lib.errors import DataError
 
 PACKAGE = "elpv_dataset"
 REMEDY = "run 'pip install -r requirements-industrial.txt' in the environment, or 'make industrial'"

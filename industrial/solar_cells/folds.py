@@ -1,37 +1,38 @@
 """Cross-validation over solar modules: for each fold a backbone, its features and its branches.
 
 One test split, 500 cells of nine modules, says little. With every fold the test split once, each
-cell is judged once, by networks that never saw its module. What takes long is kept by fold and seed,
-with a fingerprint, as in ``stored``.
+cell is judged once, by networks that never saw its module. What takes long is kept by fold, with a
+fingerprint, as the library keeps it (``btsee_lib.store.results``).
 """
 
-import sys
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import torch
+from torch import nn
 
-from btsee_lib import augmentation, boosting, branches, calibration, training
-from btsee_lib.store import artefacts
-from btsee_lib.store import backbone_artefact
-from btsee_lib.data import elpv
-from btsee_lib.store import results as stored
-from btsee_lib import backbone as backbone_module
-from btsee_lib import features as features_module
-from btsee_lib.data import splits as splits_module
-from btsee_lib.boosting import Features
-from btsee_lib.compute import new_fabric
-from btsee_lib.config import Boosting as BoostingParameters
-from btsee_lib.config import params, set_up_torch
+from btsee_lib import boosting, features
+from btsee_lib.boosting import BranchTree, Features
+from btsee_lib.compute import new_fabric, set_up_torch
+from btsee_lib.config import BoostingParameters, params
 from btsee_lib.cost import CostModel
-from btsee_lib.data.elpv import Cells
 from btsee_lib.data.splits import ImageSet, Splits
-from btsee_lib.store.results import SeedBranches
+from btsee_lib.evaluation import BASELINE, BTS_EE
+from btsee_lib.schemes import SCHEMES
+from btsee_lib.store import artefacts, results
+from btsee_lib.store.backbone_artefact import backbone_fingerprint, read_backbone, train_into
+from btsee_lib.store.code import digests_of_code
+from solar_cells import elpv
+from solar_cells.elpv import Cells
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 EQUAL, UNEQUAL = "equal", "unequal"
+TRAINED = (BASELINE.training, BTS_EE.training)  # the schemes of which trees are made
 
 
 @dataclass(frozen=True)
@@ -39,21 +40,21 @@ class Fold:
     """One fold, trained.
 
     ``test`` holds the positions of its test cells, int64 (N,), in the order of ``features["test"]``;
-    ``cascades`` the branches behind "equal" and behind "unequal" class margins, one entry a seed.
+    ``trees`` the branches behind "equal" and behind "unequal" class margins, one tree a seed, by the kind
+    of margins and the scheme of training.
     """
 
     number: int
     test: np.ndarray
     features: Features
-    cascades: dict[str, list[SeedBranches]]
+    trees: dict[tuple[str, str], list[BranchTree]]
     cost: CostModel
     history: pd.DataFrame
 
 
-def margin_kinds() -> dict[str, BoostingParameters]:
+def margin_kinds(parameters: BoostingParameters) -> dict[str, BoostingParameters]:
     """The parameters of boosting without and with margins of the classes."""
-    limits = params("boosting")
-    return {EQUAL: limits.model_copy(update={"class_margins": None}), UNEQUAL: limits}
+    return {EQUAL: parameters.model_copy(update={"class_margins": None}), UNEQUAL: parameters}
 
 
 def weighted_by_cost(split: ImageSet, miss_cost: int) -> ImageSet:
@@ -67,58 +68,76 @@ def weighted_by_cost(split: ImageSet, miss_cost: int) -> ImageSet:
     return ImageSet(torch.cat([images, images.flip(2)]), torch.cat([labels, labels]))
 
 
-def make_fold(cells: Cells, number: int, progress: Callable = iter) -> Fold:
-    """Train the backbone and all branches of a fold, or load them if they are there."""
-    dealt, wanted = params("data"), params("inspection")
-    fold = elpv.folds_of(cells, wanted.folds, dealt.seed)
-    splits = elpv.split_fold(cells, fold, number, dealt.limit)
-    trained_on = replace(splits, train=weighted_by_cost(splits.train, wanted.miss_cost))
-    name = f"folds/fold_{number}/network"
-    folder = artefacts.ensure(name, _network_fingerprint(number), lambda to: _train_network(to, trained_on))
-    features = features_module.load_features(folder)
-    backbone = backbone_artefact.read_backbone(folder, splits, params("backbone"))
-    cascades = {
-        kind: [_make_branches(features, number, kind, limits, seed) for seed in progress(limits.seeds)]
-        for kind, limits in margin_kinds().items()
-    }
+def make_fold(cells: Cells, number: int, folds: int, miss_cost: int) -> Fold:
+    """Train the backbone and all branches of a fold, or load them if they are there.
+
+    Parameters
+    ----------
+    number : of the fold, 0, 1, ...
+    folds : how many there are.
+    miss_cost : how many false alarms a missed defect costs, and so how often a defective cell is shown.
+    """
+    data = params("data")
+    fold = elpv.folds_of(cells, folds, data.seed)
+    splits = elpv.split_fold(cells, fold, number, data.limit)
+    splits = replace(splits, train=weighted_by_cost(splits.train, miss_cost))
+    place = f"folds/fold_{number}"
+    trained = _make_backbone(splits, place, fold=number, folds=folds, miss_cost=miss_cost)
+    backbone = read_backbone(trained, splits, params("backbone"))
+    stored = _make_features(backbone, splits, place)
     return Fold(
         number=number,
-        test=elpv.positions_of(fold, number, dealt.limit)["test"],
-        features=features,
-        cascades=cascades,
-        cost=stored.cost_model(backbone, features, splits),
-        history=pd.read_csv(folder / "history.csv"),
+        test=elpv.positions_of(fold, number, data.limit)["test"],
+        features=stored,
+        trees={
+            (kind, scheme): [
+                _make_tree(stored, place, kind, scheme, parameters, seed) for seed in parameters.seeds
+            ]
+            for kind, parameters in margin_kinds(params("boosting")).items()
+            for scheme in TRAINED
+        },
+        cost=results.cost_model(backbone, stored, splits),
+        history=pd.read_csv(trained / "history.csv"),
     )
 
 
-def _train_network(folder: Path, splits: Splits) -> None:
-    wanted = params("backbone")
-    fabric = new_fabric(params("compute"))
-    backbone_artefact.train_into(folder, splits, wanted, iter, fabric)
-    network = backbone_artefact.read_backbone(folder, splits, wanted)
-    features_module.store_features(network, splits, folder, params("features"), fabric=fabric)
+def _make_backbone(splits: Splits, place: str, **dealt: int) -> Path:
+    """Train the backbone of a fold into the folder that is returned, unless it is there."""
+
+    def make(folder: Path) -> None:
+        train_into(folder, splits, params("backbone"), iter, _new_fabric())
+
+    # The digest of the images stands for the code that read them, dealt them and repeated some.
+    made_from = backbone_fingerprint(params("backbone"), splits) | dealt
+    return artefacts.ensure(f"{place}/backbone", made_from, make)
 
 
-def _make_branches(
-    features: Features, number: int, kind: str, limits: BoostingParameters, seed: int
-) -> SeedBranches:
+def _make_features(backbone: nn.Module, splits: Splits, place: str) -> Features:
+    def make(folder: Path) -> None:
+        set_up_torch(0)
+        features.store_features(backbone, splits, folder, params("features"), fabric=_new_fabric())
+
+    made_from = artefacts.fingerprint([params("compute"), params("features")], features, [f"{place}/backbone"])
+    return features.load_features(artefacts.ensure(f"{place}/features", made_from, make))
+
+
+def _make_tree(
+    stored: Features, place: str, kind: str, scheme: str, parameters: BoostingParameters, seed: int
+) -> BranchTree:
     def make(folder: Path) -> None:
         set_up_torch(seed)
-        arguments = (features, params("branches"), limits, seed)
-        trained = [*boosting.train_independent(*arguments), *boosting.train_boosted_tree(*arguments)]
-        stored.write_branches(folder, trained)
+        trained = boosting.train_tree(SCHEMES[scheme], stored, params("branches"), parameters, seed)
+        results.write_tree(folder, boosting.tree_of(scheme, seed, list(trained)))
 
-    only_this = limits.model_copy(update={"seeds": [seed]})
-    expected = artefacts.fingerprint(
-        [params("branches"), only_this],
-        [branches, calibration, boosting],
-        [f"folds/fold_{number}/network"],
+    only_this = parameters.model_copy(update={"seeds": [seed]})
+    made_from = artefacts.fingerprint(
+        [params("branches"), only_this], boosting, [f"{place}/features"], scheme=scheme
     )
-    name = f"folds/fold_{number}/{kind}_{seed}"
-    return stored.read_branches(artefacts.ensure(name, expected, make), seed)
+    made_from["code"] |= digests_of_code(SCHEMES[scheme].__module__)
+    folder = artefacts.ensure(f"{place}/{kind}_{scheme}_{seed}", made_from, make)
+    return results.read_tree(folder, scheme, seed)
 
 
-def _network_fingerprint(number: int) -> dict:
-    sections = [params(name) for name in ("data", "compute", "backbone", "features", "inspection")]
-    made_by = [splits_module, elpv, sys.modules[__name__], backbone_module, augmentation, training]
-    return artefacts.fingerprint(sections, [*made_by, features_module]) | {"fold": number}
+def _new_fabric() -> "Fabric":
+    compute = params("compute")
+    return new_fabric(compute.precision, compute.processes)

@@ -4,6 +4,7 @@ A *missed* defect is a defective cell that is called functional; a false *alarm*
 that is called defective. ``module_intervals`` sums them up.
 """
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
@@ -11,14 +12,14 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from btsee_lib.boosting import backbone_precision, configurations
-from btsee_lib.calibration import calibrate, confidence_and_class, precision_bars
-from btsee_lib.config import Boosting as BoostingParameters
+from btsee_lib.boosting import calibration_terms, configurations, margin_names
+from btsee_lib.calibration import SURVIVORS
+from btsee_lib.config import BoostingParameters
 from btsee_lib.decisions import SplitResult, run_simulation
-from btsee_lib.evaluation import BASELINE, BTS_EE, calibrated
+from btsee_lib.evaluation import BASELINE, BTS_EE, Calibrator
 from btsee_lib.features import SplitFeatures
-from btsee_lib.folds import EQUAL, UNEQUAL, Fold, margin_kinds
-from btsee_lib.module_intervals import DEFECTIVE, FUNCTIONAL
+from solar_cells.folds import EQUAL, UNEQUAL, Fold, margin_kinds
+from solar_cells.module_intervals import DEFECTIVE, FUNCTIONAL
 
 BACKBONE = "backbone"
 SCHEMES = {
@@ -29,9 +30,9 @@ SCHEMES = {
 }
 
 
-def mistakes(said: Tensor, labels: Tensor) -> dict[str, np.ndarray]:
+def mistakes(predicted: Tensor, labels: Tensor) -> dict[str, np.ndarray]:
     """Which cells are missed defects and which false alarms, float64 (N,) each."""
-    wrong = said != labels
+    wrong = predicted != labels
     return {
         "missed": (wrong & (labels == DEFECTIVE)).double().numpy(),
         "alarm": (wrong & (labels == FUNCTIONAL)).double().numpy(),
@@ -43,9 +44,10 @@ def cost_a_cell(missed: np.ndarray, alarm: np.ndarray, miss_cost: float) -> floa
     return float((miss_cost * missed + alarm).mean())
 
 
-def outcomes(said: Tensor, split: SplitFeatures, saved: np.ndarray | float = 0.0) -> pd.DataFrame:
+def outcomes(predicted: Tensor, split: SplitFeatures, saved: np.ndarray | float = 0.0) -> pd.DataFrame:
     """One row a cell: ``label, missed, alarm`` and ``saved``, the share of the backbone's MACs."""
-    return pd.DataFrame({"label": split.labels.numpy(), **mistakes(said, split.labels), "saved": saved})
+    found = mistakes(predicted, split.labels)
+    return pd.DataFrame({"label": split.labels.numpy(), **found, "saved": saved})
 
 
 def bare_answers(folds: Iterable[Fold]) -> pd.DataFrame:
@@ -65,42 +67,47 @@ def bare_answers(folds: Iterable[Fold]) -> pd.DataFrame:
             BACKBONE: test.predicted,
         }
         parts += [
-            outcomes(said, test).assign(scheme=name, fold=fold.number, position=fold.test)
-            for name, said in answers.items()
+            outcomes(predicted, test).assign(scheme=name, fold=fold.number, position=fold.test)
+            for name, predicted in answers.items()
         ]
     return pd.concat(parts, ignore_index=True)
 
 
 def chosen_on_valid(
-    fold: Fold, scheme: str, seed: int, miss_cost: float
+    fold: Fold, scheme: str, seed: int, parameters: BoostingParameters, miss_cost: float
 ) -> tuple[tuple[float, ...] | None, SplitResult | None]:
     """The configuration that saves most on valid among those whose mistakes cost no more than the backbone's.
+
+    Parameters
+    ----------
+    scheme : one of ``SCHEMES``.
 
     Returns
     -------
     Its margins, and what it does on test; None and None if every configuration costs more.
     """
     cell, kind = SCHEMES[scheme]
-    limits = margin_kinds()[kind]
-    trained = next(each for each in fold.cascades[kind] if each.seed == seed)
-    said = {name: confidence_and_class(logits) for name, logits in trained.logits.items()}
+    tree = next(tree for tree in fold.trees[kind, cell.training] if tree.seed == seed)
+    terms = calibration_terms(fold.features, margin_kinds(parameters)[kind])
+    calibrator = Calibrator(tree, fold.features, terms)
     valid = fold.features["valid"]
     allowed = cost_a_cell(**mistakes(valid.predicted, valid.labels), miss_cost=miss_cost)
-    best, margins, thresholds = 0.0, None, None
-    for candidate in configurations(limits):
-        chosen, found = calibrated(trained, cell, candidate, said, fold.features, limits)
-        result = run_simulation(*chosen["valid"], valid, found, fold.cost)
+    best, margins, chosen = 0.0, None, None
+    for candidate in configurations(parameters):
+        outputs, thresholds = calibrator.calibrated(candidate, cell.calibration)
+        result = run_simulation(*outputs["valid"], valid, thresholds, fold.cost)
         cost = cost_a_cell(**mistakes(result.exits.label, valid.labels), miss_cost=miss_cost)
         if cost <= allowed and result.reduction > best:
-            best, margins, thresholds = result.reduction, candidate, found
-    if margins is None:
+            best, margins, chosen = result.reduction, candidate, (outputs["test"], thresholds)
+    if chosen is None:
         return None, None
-    nodes = trained.rows(cell[0], margins)
-    on_test = (each[nodes] for each in said["test"])
+    on_test, thresholds = chosen
     return margins, run_simulation(*on_test, fold.features["test"], thresholds, fold.cost)
 
 
-def run_schemes(folds: Iterable[Fold], miss_cost: float) -> tuple[pd.DataFrame, pd.DataFrame]:
+def run_schemes(
+    folds: Iterable[Fold], parameters: BoostingParameters, miss_cost: float
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Choose each scheme's configuration on valid, fold by fold and seed by seed, and run it on test.
 
     Returns
@@ -114,18 +121,17 @@ def run_schemes(folds: Iterable[Fold], miss_cost: float) -> tuple[pd.DataFrame, 
         test = fold.features["test"]
         alone = outcomes(test.predicted, test)
         parts.append(alone.assign(scheme=BACKBONE, fold=fold.number, seed=np.nan, position=fold.test))
-        for scheme, (_, kind) in SCHEMES.items():
-            for seed in (each.seed for each in fold.cascades[kind]):
-                margins, result = chosen_on_valid(fold, scheme, seed, miss_cost)
-                one = alone if result is None else _of_result(result, fold)
-                parts.append(one.assign(scheme=scheme, fold=fold.number, seed=seed, position=fold.test))
-                named = dict(zip(("m1", "m2", "m3"), margins or 3 * (np.nan,), strict=True))
-                choices.append({"scheme": scheme, "fold": fold.number, "seed": seed, **named})
+        for scheme, seed in itertools.product(SCHEMES, parameters.seeds):
+            margins, result = chosen_on_valid(fold, scheme, seed, parameters, miss_cost)
+            one = alone if result is None else _of_result(result, fold)
+            parts.append(one.assign(scheme=scheme, fold=fold.number, seed=seed, position=fold.test))
+            named = margin_names(margins or [np.nan] * len(parameters.margins))
+            choices.append({"scheme": scheme, "fold": fold.number, "seed": seed, **named})
     return pd.concat(parts, ignore_index=True), pd.DataFrame(choices)
 
 
 def _of_result(result: SplitResult, fold: Fold) -> pd.DataFrame:
-    saved = 1 - result.macs.double().numpy() / fold.cost.backbone
+    saved = 1 - result.cost.double().numpy() / fold.cost.backbone
     return outcomes(result.exits.label, fold.features["test"], saved)
 
 
@@ -141,7 +147,9 @@ def count_fallbacks(choices: pd.DataFrame) -> pd.DataFrame:
     return alone.agg(choices="size", fallbacks="sum").reset_index()
 
 
-def sweep_margins(folds: Iterable[Fold], knobs: Sequence[float]) -> pd.DataFrame:
+def sweep_margins(
+    folds: Iterable[Fold], parameters: BoostingParameters, knobs: Sequence[float]
+) -> pd.DataFrame:
     """Turn one margin for all branches through ``knobs``, with and without margins of the classes.
 
     The independent branches of all seeds, calibrated on survivors.
@@ -155,21 +163,19 @@ def sweep_margins(folds: Iterable[Fold], knobs: Sequence[float]) -> pd.DataFrame
     parts = [
         one.assign(scheme=kind, knob=knob, position=fold.test)
         for fold in folds
-        for kind, limits in margin_kinds().items()
-        for knob, one in _swept(fold, limits, knobs)
+        for kind, of_kind in margin_kinds(parameters).items()
+        for knob, one in _swept(fold, of_kind, knobs)
     ]
     return pd.concat(parts, ignore_index=True)
 
 
 def _swept(
-    fold: Fold, limits: BoostingParameters, knobs: Sequence[float]
+    fold: Fold, parameters: BoostingParameters, knobs: Sequence[float]
 ) -> Iterator[tuple[float, pd.DataFrame]]:
-    precision, valid = backbone_precision(fold.features), fold.features["valid"]
-    for trained in fold.cascades[EQUAL]:  # independent branches do not depend on margins
-        nodes = trained.independent_rows()
-        said = {name: confidence_and_class(logits[nodes]) for name, logits in trained.logits.items()}
+    terms = calibration_terms(fold.features, parameters)
+    for tree in fold.trees[EQUAL, BASELINE.training]:  # independent branches do not depend on margins
+        calibrator = Calibrator(tree, fold.features, terms)
         for knob in knobs:
-            bars = precision_bars(precision, [knob] * len(nodes), limits.bar_ceiling, limits.class_margins)
-            thresholds = calibrate(*said["valid"], valid.labels, bars, limits.min_support, "survivors")
-            result = run_simulation(*said["test"], fold.features["test"], thresholds, fold.cost)
+            outputs, thresholds = calibrator.calibrated([knob] * len(fold.cost.branches), SURVIVORS)
+            result = run_simulation(*outputs["test"], fold.features["test"], thresholds, fold.cost)
             yield knob, _of_result(result, fold)

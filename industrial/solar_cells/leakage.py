@@ -10,7 +10,7 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.svm import SVC
 from torch.nn import functional
 
-from btsee_lib.data.elpv import Cells, folds_of
+from solar_cells.elpv import Cells, folds_of
 
 PIXELS = 16  # a side, of the copies that are compared
 AT_RANDOM, BY_MODULE = "at random", "by module"
@@ -44,14 +44,14 @@ def by_split(cells: Cells, dealt: dict[str, np.ndarray]) -> pd.DataFrame:
         for number in np.unique(fold):
             tested, others = np.flatnonzero(fold == number), np.flatnonzero(fold != number)
             simple = SVC(class_weight="balanced").fit(small[others], cells.labels[others])
-            said = simple.predict(small[tested])
+            predicted = simple.predict(small[tested])
             place = NearestNeighbors(n_neighbors=1).fit(small[others]).kneighbors(small[tested])[1][:, 0]
             rows.append(
                 {
                     "split": split,
                     "fold": int(number),
-                    "accuracy": (said == cells.labels[tested]).mean(),
-                    "balanced_accuracy": balanced_accuracy_score(cells.labels[tested], said),
+                    "accuracy": (predicted == cells.labels[tested]).mean(),
+                    "balanced_accuracy": balanced_accuracy_score(cells.labels[tested], predicted),
                     "same_module": (cells.module[others[place]] == cells.module[tested]).mean(),
                     "majority": (cells.labels[tested] == 0).mean(),
                 }

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
-from btsee_lib.config import Evaluation
+from btsee_lib.config import EvaluationParameters
 from btsee_lib.uncertainty import image_weights, interval
 
 FUNCTIONAL, DEFECTIVE = 0, 1
@@ -21,7 +21,7 @@ COMPARED = ("missed", "alarms", "accuracy", "cost", "saved")
 
 
 def summarise(
-    cells: pd.DataFrame, module: np.ndarray, by: list[str], miss_cost: float, wanted: Evaluation
+    cells: pd.DataFrame, module: np.ndarray, by: list[str], miss_cost: float, parameters: EvaluationParameters
 ) -> pd.DataFrame:
     """Measures of each group of cells, with bootstrap intervals over modules.
 
@@ -40,12 +40,12 @@ def summarise(
     rows = []
     for name, group in cells.groupby(by, sort=False):
         sums = _sums_by_module(group, module)
-        weights = image_weights(len(sums), wanted.resamples, wanted.seed)
+        weights = image_weights(len(sums), parameters.resamples, parameters.seed)
         measured = _measures(sums.sum(0)[None, :], miss_cost)
         drawn = _measures(weights @ sums, miss_cost)
         row = dict(zip(by, name, strict=True))
         for measure in MEASURES:
-            low, high = interval(drawn[measure], wanted.confidence)
+            low, high = interval(drawn[measure], parameters.confidence)
             row |= {measure: measured[measure][0], f"{measure}_low": low, f"{measure}_high": high}
         rows.append(row)
     return pd.DataFrame(rows)
@@ -56,7 +56,7 @@ def differences(
     module: np.ndarray,
     pairs: Iterable[tuple[str, str]],
     miss_cost: float,
-    wanted: Evaluation,
+    parameters: EvaluationParameters,
 ) -> pd.DataFrame:
     """Second scheme less first, on the same draws of modules.
 
@@ -70,12 +70,12 @@ def differences(
         both = cells[cells["scheme"].isin((less, scheme))]
         drawn_from = np.unique(module[both["position"]])
         sums = [_sums_by_module(both[both["scheme"] == name], module, drawn_from) for name in (less, scheme)]
-        weights = image_weights(len(drawn_from), wanted.resamples, wanted.seed)
+        weights = image_weights(len(drawn_from), parameters.resamples, parameters.seed)
         row = {"scheme": scheme, "less": less}
         for measure in COMPARED:
             before, after = (_measures(each.sum(0)[None, :], miss_cost)[measure] for each in sums)
             drawn = [_measures(weights @ each, miss_cost)[measure] for each in sums]
-            low, high = interval(drawn[1] - drawn[0], wanted.confidence)
+            low, high = interval(drawn[1] - drawn[0], parameters.confidence)
             row |= {measure: float(after[0] - before[0]), f"{measure}_low": low, f"{measure}_high": high}
         rows.append(row)
     return pd.DataFrame(rows)
@@ -100,7 +100,7 @@ def fallback_effect(
     module: np.ndarray,
     pairs: Iterable[tuple[str, str]],
     miss_cost: float,
-    wanted: Evaluation,
+    parameters: EvaluationParameters,
 ) -> pd.DataFrame:
     """Differences of pairs of schemes with and without the folds and seeds in which either fell back.
 
@@ -116,7 +116,7 @@ def fallback_effect(
         for over, rows in (("all choices", cells), ("both ran", both_ran)):
             number = len(rows.loc[rows["scheme"] == pair[0], ["fold", "seed"]].drop_duplicates())
             found = (
-                differences(rows, module, [pair], miss_cost, wanted)
+                differences(rows, module, [pair], miss_cost, parameters)
                 if number
                 else pd.DataFrame({"scheme": [pair[1]], "less": [pair[0]]})
             )

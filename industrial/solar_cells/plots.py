@@ -8,8 +8,10 @@ from matplotlib.figure import Figure
 
 from btsee_lib.plots import branches as plots_branches
 from btsee_lib.plots.style import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, SKY, drawn_from_table
+from solar_cells.folds import EQUAL, UNEQUAL
+from solar_cells.inspection import SCHEMES
 
-KINDS = {"equal": (BLUE, "equal margins"), "unequal": (ORANGE, "stricter for functional")}
+KINDS = {EQUAL: (BLUE, "equal margins"), UNEQUAL: (ORANGE, "stricter for functional")}
 SPLITS = {"train": SKY, "valid": PURPLE, "test": ORANGE}
 
 
@@ -134,9 +136,7 @@ def inspection_schemes(table: pd.DataFrame) -> Figure:
     """Missed defects, false alarms, cost and saving of each scheme (``module_intervals.summarise``)."""
     figure, panels = plt.subplots(1, 4, figsize=(11.5, 3.4), sharey=True, layout="constrained")
     place = pd.Series(range(len(table)), index=table.index)
-    colours = [
-        GREY if "backbone" in name else ORANGE if "unequal" in name else BLUE for name in table["scheme"]
-    ]
+    colours = [KINDS[SCHEMES[name][1]][0] if name in SCHEMES else GREY for name in table["scheme"]]
     titles = {
         "missed": ("Missed defects", "% of the defective"),
         "alarms": ("False alarms", "% of the functional"),

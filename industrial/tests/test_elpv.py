@@ -1,17 +1,16 @@
-"""The logic on a small stand-in for the package; what needs the real images is marked ``industrial``."""
+"""The logic on a small stand-in for the package of images."""
 
 import importlib
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from PIL import Image
 
-from btsee_lib import leakage
-from btsee_lib.data import elpv
-from btsee_lib.data import DataError, load_splits
+from btsee_lib.data import load_splits
 from btsee_lib.data.duplicates import duplicates
+from btsee_lib.errors import DataError
+from solar_cells import elpv
 
 SIZES = (12, 12, 8, 12, 10, 12, 9, 12)
 PROBABILITIES = (0.0, 1 / 3, 2 / 3, 1.0)
@@ -118,82 +117,6 @@ def test_a_damaged_package_is_refused_by_file(package):
         elpv.read_cells(SIZES)
 
 
-def test_dealt_at_random_modules_are_on_both_sides_and_the_table_tells(cells):
-    ways = {"at random": leakage.random_folds(cells, 3, 0), "by module": elpv.folds_of(cells, 3)}
-    table = leakage.by_split(cells, ways)
-    assert table.groupby("split").size().to_dict() == {"at random": 3, "by module": 3}
-    assert (table[table["split"] == "by module"]["same_module"] == 0).all()
-    assert table[table["split"] == "at random"]["same_module"].mean() > 0
-
-
-def test_every_seed_deals_anew_and_the_first_deal_is_that_of_its_folds(cells):
-    table = leakage.by_deal(cells, 3, (0, 1))
-    assert table.groupby(["seed", "split"]).size().tolist() == [3] * 4
-    ways = {leakage.AT_RANDOM: leakage.random_folds(cells, 3, 1), leakage.BY_MODULE: elpv.folds_of(cells, 3, 1)}
-    again = leakage.by_split(cells, ways)
-    second = table[table["seed"] == 1].drop(columns="seed").reset_index(drop=True)
-    pd.testing.assert_frame_equal(second, again)
-
-
-def test_a_gap_is_positive_where_dealing_at_random_looks_better():
-    accuracy = {("at random", 0): (0.8, 0.7), ("by module", 0): (0.9, 0.5)}
-    accuracy |= {("at random", 1): (0.6, 0.6), ("by module", 1): (0.7, 0.6)}
-    rows = [
-        {"seed": seed, "split": split, "fold": fold, "accuracy": value}
-        for (split, seed), values in accuracy.items()
-        for fold, value in enumerate(values)
-    ]
-    found = leakage.gaps(pd.DataFrame(rows))
-    assert found["seed"].tolist() == [0, 1]
-    assert found["gap"].tolist() == pytest.approx([5, -5])
-    assert found["range_at_random"].tolist() == pytest.approx([10, 0])
-    assert found["range_by_module"].tolist() == pytest.approx([40, 10])
-
-
-def test_the_module_alone_is_right_where_its_majority_is(cells):
-    majority = [max(np.bincount(cells.labels[cells.module == m])) for m in range(len(SIZES))]
-    assert leakage.by_module_alone(cells) >= sum(majority) / sum(SIZES) - 1e-9
-
-
 @pytest.fixture(scope="module")
 def real_cells():
     return elpv.read_cells()
-
-
-@pytest.mark.industrial
-def test_the_real_cells_are_those_that_were_published(real_cells):
-    assert len(real_cells.labels) == 2624
-    assert sorted(set(real_cells.probability.round(3))) == [0, 0.333, 0.667, 1]
-    assert (real_cells.type == "mono").sum() == 1074
-    assert real_cells.labels.sum() == 821
-
-
-@pytest.mark.industrial
-def test_recovered_modules_are_of_one_type_and_as_many_as_published(real_cells):
-    types = [set(real_cells.type[real_cells.module == m]) for m in range(44)]
-    assert types.count({"mono"}) == 18
-    assert types.count({"poly"}) == 26
-
-
-@pytest.mark.industrial
-def test_the_rim_of_a_recovered_module_is_darker_than_where_another_cut_would_be(real_cells):
-    """In the run of 530 cells, ten a row: the outer edges of first and last rows, against all other rows."""
-    start = int(np.flatnonzero(real_cells.module == 29)[0])
-    rows = real_cells.images[start - 120 : start - 120 + 470, 0].float().unflatten(0, (-1, 10))
-    top = rows[:, :, 0].mean(-1).median(1).values
-    first = (np.diff(real_cells.module[start - 120 : start - 120 + 470 : 10], prepend=-1) != 0).nonzero()[0]
-    assert first.tolist() == [0, 6, 12, 17, 23, 29, 35, 41]
-    others = np.setdiff1d(np.arange(12, 35), first)  # where the rims are plain to see
-    assert top[[12, 17, 23, 29]].max() < top[others].median()
-
-
-@pytest.mark.industrial
-def test_no_real_cell_is_a_copy_of_another_and_no_module_is_on_two_sides(real_cells):
-    for number in range(elpv.FOLDS):
-        where = elpv.positions_of(elpv.folds_of(real_cells), number)
-        modules = [set(real_cells.module[positions]) for positions in where.values()]
-        assert sum(map(len, modules)) == 44
-    splits = load_splits("elpv")
-    assert duplicates(splits.train, splits.valid, splits.test) == []
-    assert 350 < len(splits.test) < 700
-    assert 0.2 < splits.test.labels.double().mean() < 0.45

@@ -2,9 +2,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from btsee_lib import config, module_intervals
+from btsee_lib import config
+from solar_cells import module_intervals
 
-WANTED = config.Evaluation(seed=0, resamples=200, confidence=0.95, max_drops=[1.0])
+EVALUATION = config.EvaluationParameters(seed=0, resamples=200, confidence=0.95, max_drops=[1.0])
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +18,7 @@ def test_the_difference_of_groups_of_other_modules_draws_from_the_modules_of_bot
     cells["scheme"] = np.where(module < 10, "one", "other")
     cells.loc[module % 10 < 6, "missed"] = 1.0
     cells.loc[(cells["scheme"] == "other") & (module % 10 < 3), "missed"] = 0.0
-    row = module_intervals.differences(cells, module, [("one", "other")], 3, WANTED).iloc[0]
+    row = module_intervals.differences(cells, module, [("one", "other")], 3, EVALUATION).iloc[0]
     assert row["missed"] == pytest.approx(0.3 - 0.6)
     assert row["missed_low"] < row["missed"] < row["missed_high"]
 
@@ -42,7 +43,7 @@ def test_a_fold_and_seed_in_which_either_fell_back_counts_for_neither():
     left = module_intervals.without_fallbacks(cells, choices, ("one", "other"))
     pairs = left[["scheme", "fold", "seed"]].drop_duplicates()
     assert sorted(map(tuple, pairs.to_numpy())) == [(s, *n) for s in ("one", "other") for n in ((0, 0), (1, 1))]
-    table = module_intervals.fallback_effect(cells, choices, np.arange(6), [("one", "other")], 3, WANTED)
+    table = module_intervals.fallback_effect(cells, choices, np.arange(6), [("one", "other")], 3, EVALUATION)
     table = table.set_index("over")
     assert table["choices"].to_dict() == {"all choices": 4, "both ran": 2}
     assert table.loc["all choices", "saved"] == pytest.approx(0.375 - 0.3)
@@ -55,9 +56,9 @@ def test_without_fallbacks_nothing_is_left_out_and_with_nothing_but_them_there_i
         for value in (0.5, 0.0)
     )
     assert len(module_intervals.without_fallbacks(*never, ("one", "other"))) == len(never[0])
-    table = module_intervals.fallback_effect(*always, np.arange(6), [("one", "other")], 3, WANTED).set_index(
-        "over"
-    )
+    table = module_intervals.fallback_effect(
+        *always, np.arange(6), [("one", "other")], 3, EVALUATION
+    ).set_index("over")
     assert table["choices"].to_dict() == {"all choices": 2, "both ran": 0}
     assert np.isnan(table.loc["both ran", "saved"])
 
@@ -95,7 +96,7 @@ def test_drawing_modules_widens_the_interval_where_cells_of_a_module_are_alike(m
     cells = pd.DataFrame({"label": label, "missed": missed, "alarm": 0.0, "saved": 0.0, "scheme": "one"})
     cells["position"] = np.arange(600)
     by_module, by_cell = (
-        module_intervals.summarise(cells, groups, ["scheme"], 3, WANTED).iloc[0]
+        module_intervals.summarise(cells, groups, ["scheme"], 3, EVALUATION).iloc[0]
         for groups in (module, np.arange(600))
     )
     assert by_module["missed"] == by_cell["missed"] == pytest.approx(0.5)

@@ -3,8 +3,8 @@ import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 
-from btsee_lib import plots_industrial
 from btsee_lib.plots.figures import FIGURES
+from solar_cells import plots
 
 MEASURES = ("missed", "alarms", "cost", "saved")
 
@@ -78,7 +78,7 @@ PANELS = {
 
 
 def test_every_figure_of_the_notebook_is_tested_here():
-    ours = {name for name, draw in FIGURES.items() if draw.__module__ == plots_industrial.__name__}
+    ours = {name for name, draw in FIGURES.items() if draw.__module__ == plots.__name__}
     assert ours == set(TABLES)
 
 
@@ -97,7 +97,7 @@ def test_a_figure_names_what_it_shows(name):
 
 
 def test_rates_are_drawn_in_percent_with_the_backbone_beside_them():
-    figure = plots_industrial.inspection_sweep(inspection_sweep())
+    figure = plots.inspection_sweep(inspection_sweep())
     for axes, measure in zip(figure.axes, ("missed", "alarms"), strict=True):
         lines = {line.get_label(): line for line in axes.lines}
         expected = 100 * inspection_sweep()[measure][:3]
@@ -107,7 +107,7 @@ def test_rates_are_drawn_in_percent_with_the_backbone_beside_them():
 
 
 def test_a_deal_has_a_row_of_its_own_and_the_bar_is_the_mean_of_all():
-    figure = plots_industrial.leakage(leakage())
+    figure = plots.leakage(leakage())
     dots = [line for line in figure.axes[0].lines if line.get_marker() == "o"]
     assert [line.get_xdata().tolist() for line in dots] == [[80, 78], [79, 77], [70, 80], [69, 71]]
     assert len({line.get_ydata()[0] for line in dots}) == 4
@@ -117,7 +117,7 @@ def test_a_deal_has_a_row_of_its_own_and_the_bar_is_the_mean_of_all():
 
 
 def test_gains_are_drawn_against_examples_and_the_axis_says_so():
-    figure = plots_industrial.boosting_gains(boosting_gains())
+    figure = plots.boosting_gains(boosting_gains())
     assert "training examples" in figure.axes[0].get_xlabel()
     drawn = [tuple(point) for dots in figure.axes[0].collections for point in dots.get_offsets()]
     assert drawn == [(3000, 1), (900, -2), (400, 8)]

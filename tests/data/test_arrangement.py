@@ -6,7 +6,7 @@ from small_cinic10 import files, write_folder
 
 from btsee_lib.data.arrangement import arrange
 from btsee_lib.data.arrivals import take_in
-from btsee_lib.data.splits import DataError
+from btsee_lib.errors import DataError
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def arranged(tmp_path):
         folder = write_folder(tmp_path / "given", pictures)
         parts, classes = arrange(take_in(folder, tmp_path, None), Path("given"), seed)
         return {
-            split: [f"{classes[c]}/{name.decode()}" for c, name in zip(part.labels, part.names, strict=True)]
+            split: [f"{classes[c]}/{name}" for c, name in zip(part["label"], part["name"], strict=True)]
             for split, part in parts.items()
         }
 

@@ -1,13 +1,15 @@
+import io
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from PIL import Image
 from small_cinic10 import files, write_archive, write_folder
 
-from btsee_lib.data import arrivals
+from btsee_lib.data import arrivals, image_files
 from btsee_lib.data.arrivals import take_in
-from btsee_lib.data.splits import DataError
+from btsee_lib.errors import DataError
 
 
 @pytest.fixture(scope="module")
@@ -15,17 +17,16 @@ def pictures():
     return files(images_a_class=2)
 
 
-def test_every_picture_lies_on_the_shelf_of_its_split_with_its_pixels(tmp_path, pictures, monkeypatch):
+def test_every_picture_lies_on_the_shelf_in_the_order_of_the_rows(tmp_path, pictures, monkeypatch):
     monkeypatch.setattr(arrivals, "BATCH", 7)
     found = take_in(write_archive(tmp_path / "small.tar.gz", pictures=pictures), tmp_path, None)
     assert found.shape == (32, 32)
     assert found.channels == 3
-    assert [len(found.shelves[split].names) for split in ("train", "valid", "test")] == [20] * 3
-    shelf = found.shelves["valid"]
-    shelf.file.seek(0)
-    pixels = np.frombuffer(shelf.file.read(), dtype=np.uint8).reshape(20, 3, 32, 32)
-    assert len(np.unique(pixels.reshape(20, -1), axis=0)) == 20
-    assert np.array_equal(pixels[:, 1], 255 - pixels[:, 0])  # as the stand-in is coloured
+    assert [f"{split}/{label}/{name}" for split, label, name, *_ in found.rows] == list(pictures)
+    found.shelf.seek(0)
+    pixels = np.frombuffer(found.shelf.read(), dtype=np.uint8).reshape(60, 3, 32, 32)
+    expected = [np.asarray(Image.open(io.BytesIO(content))).transpose(2, 0, 1) for content in pictures.values()]
+    assert np.array_equal(pixels, expected)
     found.close()
     assert [path.name for path in tmp_path.iterdir()] == ["small.tar.gz"]
 
@@ -36,7 +37,7 @@ def test_what_is_damaged_is_named_and_what_is_no_picture_is_counted(tmp_path, pi
     found = take_in(write_folder(tmp_path / "folder", spoilt), tmp_path, None)
     assert found.unreadable == [names[3]]
     assert found.passed_over == 1
-    assert sum(len(shelf.labels) for shelf in found.shelves.values()) == len(pictures) - 1
+    assert len(found.rows) == len(pictures) - 1
 
 
 def test_grey_pictures_among_coloured_ones_are_counted_and_grey_ones_alone_need_one_channel(tmp_path, pictures):
@@ -66,6 +67,14 @@ def test_a_picture_that_must_not_be_read_is_named(tmp_path, pictures):
 ONE_PIXEL = b"P6 1 1 255\n123"  # a picture's name does not decide how it is read
 
 
+def test_a_picture_that_claims_too_many_pixels_is_refused_by_name(tmp_path, pictures, monkeypatch):
+    monkeypatch.setattr(image_files, "MOST_PIXELS", 1000)
+    name = next(iter(pictures))
+    folder = write_folder(tmp_path / "folder", {name: pictures[name]})
+    with pytest.raises(DataError, match=f"folder: {name} claims more than 1,000 pixels: remove it"):
+        take_in(folder, tmp_path, 32)
+
+
 def test_memory_does_not_grow_with_the_number_of_pictures(tmp_path):
     """Ten times as many pictures, 26 MB of pixels more, take at most 6 MB more."""
     few = files(images_a_class=30)
@@ -81,9 +90,10 @@ def test_memory_does_not_grow_with_the_number_of_pictures(tmp_path):
 def peak_of_reading(archive, folder):
     """Bytes of memory that a process of its own needs at most."""
     code = (
-        "import resource, sys; from pathlib import Path; from btsee_lib import disk, image_store\n"
-        "wanted = image_store.Recipe('x', None, 0)\n"
-        "make = lambda to: image_store._make(to, Path(sys.argv[1]), '', wanted, image_store.Origins())\n"
+        "import resource, sys; from pathlib import Path\n"
+        "from btsee_lib import disk; from btsee_lib.data import image_store\n"
+        "recipe = {'identity': 'x', 'image_size': None, 'seed': 0}\n"
+        "make = lambda to: image_store._make(to, Path(sys.argv[1]), recipe)\n"
         "disk.replace_folder(Path(sys.argv[2]), make)\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
     )

@@ -6,18 +6,15 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
-from loopback import altered, breaks_off_after, honest, not_found, serving
+from loopback import altered, breaks_off, honest, serving
 from PIL import Image
 from small_cinic10 import CLASSES, SPLITS, files, write_archive, write_folder
 
-from btsee_lib.data import cinic10
-from btsee_lib.data import image_store
-from btsee_lib.data import load_splits
+from btsee_lib.data import cinic10, image_store, load_splits
 from btsee_lib.data.duplicates import counts_by_split, duplicate_table
-from btsee_lib.data.splits import DataError
+from btsee_lib.errors import DataError
 
 IMAGES_A_CLASS = 4
 IMAGES = 300
@@ -91,21 +88,15 @@ def put(path, content):
     return path
 
 
-def partial_of(folder):
-    return folder / f"{cinic10.ARCHIVE}.partial"
-
-
 def paths_of(split, name, classes):
     """The paths in the archive that labels and names of a split tell."""
     labels = [classes[label] for label in split.labels.tolist()]
     return [f"{name}/{label}/{file.decode()}" for label, file in zip(labels, split.names, strict=True)]
 
 
-def assert_rows_belong_together(split, paths, pictures, origins):
+def assert_rows_belong_together(split, paths, pictures):
     expected = [np.asarray(Image.open(io.BytesIO(pictures[path]))).transpose(2, 0, 1) for path in paths]
     assert np.array_equal(split.images.numpy(), expected)
-    known = ["CIFAR-10" if path.split("/")[-1].startswith("cifar") else "ImageNet" for path in paths]
-    assert [origins[number] for number in split.origin.tolist()] == known
 
 
 def is_mapped(images, path):
@@ -121,25 +112,21 @@ def test_the_archive_is_downloaded_and_becomes_three_splits_of_ten_classes(load,
     server = serve(honest)
     splits = load(server)
     assert splits.classes == tuple(sorted(CLASSES))
-    assert splits.origins == ("CIFAR-10", "ImageNet")
     for name in SPLITS:
         split = getattr(splits, name)
         assert split.images.shape == (10 * IMAGES_A_CLASS, 3, 32, 32)
         assert split.images.dtype == torch.uint8
         paths = paths_of(split, name, splits.classes)
         assert sorted(paths) == sorted(path for path in pictures if path.startswith(f"{name}/"))
-        assert_rows_belong_together(split, paths, pictures, splits.origins)
+        assert_rows_belong_together(split, paths, pictures)
         assert is_mapped(split.images, folder / "arrays" / f"{name}_images.npy")
-    assert {path.suffix for path in (folder / "arrays").iterdir()} == {".npy", ".csv", ".json"}
-    assert f"(md5 {cinic10.MD5}, as published) from {server.address}: 120 images read" in splits.source
+    assert {path.suffix for path in (folder / "arrays").iterdir()} == {".npy", ".json"}
+    assert splits.source.startswith(f"{cinic10.ARCHIVE} (md5 {cinic10.MD5}): 120 images read")
 
 
-def test_both_spellings_of_the_names_of_cifar_tell_the_origin(load, serve):
-    test = load(serve(honest)).test
-    for spelling, origin in ((b"cifar10-train-", 0), (b"cifar-10-test-", 0), (b"n", 1)):
-        found = test.origin[torch.from_numpy(np.char.startswith(test.names, spelling))]
-        assert len(found) >= 10
-        assert set(found.tolist()) == {origin}
+def test_names_tell_the_origin(load, serve):
+    names = load(serve(honest)).test.names
+    assert 20 <= np.char.startswith(names, b"cifar").sum() < len(names)
 
 
 def test_a_second_load_asks_no_server_and_reads_no_archive(load, serve, folder):
@@ -148,7 +135,7 @@ def test_a_second_load_asks_no_server_and_reads_no_archive(load, serve, folder):
     (folder / cinic10.ARCHIVE).unlink()
     again = load(server)
     assert (again.digest, again.source) == (first.digest, first.source)
-    assert server.asked == [""]
+    assert server.asked == 1
 
 
 def test_another_order_or_size_is_made_from_the_archive_that_is_there(load, serve):
@@ -159,34 +146,13 @@ def test_another_order_or_size_is_made_from_the_archive_that_is_there(load, serv
     assert shuffled.train.names.tolist() != first.train.names.tolist()
     assert small.train.images.shape == (10 * IMAGES_A_CLASS, 3, 16, 16)
     assert small.train.names.tolist() == first.train.names.tolist()
-    assert "from a file in the data folder" in small.source
-    assert server.asked == [""]
+    assert server.asked == 1
 
 
-def test_a_download_that_breaks_off_is_resumed(load, serve, content, digest):
-    half = len(content) // 2 + 1
-    server = serve(breaks_off_after(half))
-    assert load(server).digest == digest
-    assert server.asked == ["", f"bytes={half}-"]
-
-
-def test_the_next_mirror_goes_on_where_the_first_broke_off_for_good(load, serve, content, digest):
-    half = len(content) // 2
-
-    def breaks_down(request, start):
-        not_found(request, start) if start else breaks_off_after(half)(request, start)
-
-    first, second = serve(breaks_down), serve(honest)
-    assert load(first, second).digest == digest
-    assert second.asked == [f"bytes={half}-"]
-
-
-def test_altered_bytes_are_not_taken_but_those_of_the_next_mirror(load, serve, digest):
-    bad, good = serve(altered), serve(honest)
-    splits = load(bad, good)
-    assert splits.digest == digest
-    assert f"from {good.address}" in splits.source
-    assert (bad.asked, good.asked) == ([""], [""])
+def test_a_mirror_that_breaks_off_or_alters_bytes_is_not_taken_but_the_next_one(load, serve, digest):
+    bad, good = (serve(breaks_off), serve(altered)), serve(honest)
+    assert load(*bad, good).digest == digest
+    assert [server.asked for server in (*bad, good)] == [1, 1, 1]
 
 
 def test_an_archive_on_the_disk_and_its_folder_give_the_same_arrays_without_a_network(
@@ -197,22 +163,21 @@ def test_an_archive_on_the_disk_and_its_folder_give_the_same_arrays_without_a_ne
     unpacked = write_folder(tmp_path / "unpacked", pictures)
     of_archive = load(server, path=archive)
     assert of_archive.digest == digest
-    assert of_archive.source.startswith(f"mine.tar.gz (md5 {cinic10.MD5}, as published): ")
+    assert of_archive.source.startswith(f"mine.tar.gz (md5 {cinic10.MD5}): ")
     of_folder = load(server, path=unpacked)
     assert of_folder.digest == digest
     assert of_folder.source.startswith("unpacked (listing ")
-    assert "not as published" in of_folder.source
-    assert server.asked == []
+    assert server.asked == 0
 
 
 def test_an_archive_of_other_pictures_is_taken_as_it_is(load, serve, pictures, tmp_path):
     few = {path: picture for path, picture in pictures.items() if "/frog/" in path or "/deer/" in path}
     splits = load(path=write_archive(tmp_path / "few.tar.gz", pictures=few))
     assert splits.classes == ("deer", "frog")
-    assert "not as published" in splits.source
+    assert cinic10.MD5 not in splits.source
     server = serve(honest)
     assert load(server).classes == tuple(CLASSES)  # not the arrays of the other archive
-    assert server.asked == [""]
+    assert server.asked == 1
 
 
 @pytest.mark.parametrize("place", ["mine.tar.gz", f"data/cinic-10/{cinic10.ARCHIVE}"])
@@ -225,7 +190,7 @@ def test_an_archive_of_the_published_size_but_other_content_is_refused_by_name(
     message = refused(server, **options)
     assert message.startswith(f"{path} is damaged")
     assert "delete it" in message
-    assert server.asked == []
+    assert server.asked == 0
     path.unlink()
     assert load(server).digest == digest
 
@@ -236,22 +201,14 @@ def test_without_a_network_every_mirror_and_each_remedy_is_named(load, refused, 
         server.close()
     message = refused(*gone)
     assert message.startswith(f"{cinic10.ARCHIVE} could not be downloaded")
-    for named in (*(f"{server.address} (no connection)" for server in gone), str(folder), "data.path"):
+    for named in (
+        *(f"{server.address} ([Errno 111] Connection refused)" for server in gone),
+        str(folder),
+        "data.path",
+    ):
         assert named in message
     assert list(folder.iterdir()) == []
     assert load(*gone, serve(honest)).digest == digest
-
-
-def test_half_an_archive_is_never_taken_for_the_whole(load, refused, serve, folder, content, digest):
-    half = content[: len(content) // 2]
-    put(partial_of(folder), half)
-    assert "could not be downloaded" in refused()
-    assert partial_of(folder).read_bytes() == half
-    put(partial_of(folder), b"?" * len(half))
-    server = serve(honest)
-    assert load(server).digest == digest
-    assert server.asked == [f"bytes={len(half)}-", ""]
-    assert not partial_of(folder).exists()
 
 
 def test_an_interruption_after_the_download_does_not_cost_the_archive(load, serve, folder, digest, monkeypatch):
@@ -284,7 +241,7 @@ def test_too_small_a_disk_is_found_before_the_download(load, refused, serve, fol
             in message
         )
     assert list(folder.iterdir()) == []
-    assert server.asked == []
+    assert server.asked == 0
     leave(enough)
     assert len(load(server).train) == 10 * IMAGES_A_CLASS
 
@@ -321,13 +278,12 @@ def test_exactly_the_test_images_that_are_copies_are_left_out_on_demand(load, fo
     twice = {first["test"], "test/truck/cifar-10-test-of-test.png"}
     assert len(before) - len(after) == len(left_out) == 3
     assert left_out - twice == {"test/ship/cifar10-train-of-train.png", "test/airplane/n2_of_valid.png"}
-    assert_rows_belong_together(splits.test, after, everything, splits.origins)
+    assert_rows_belong_together(splits.test, after, everything)
     assert is_mapped(splits.test.images, folder / "arrays" / "test_images.npy")
     for name in ("train", "valid"):
         assert torch.equal(getattr(splits, name).images, getattr(whole, name).images)
 
     table = duplicate_table(whole)
-    pd.testing.assert_frame_equal(table, pd.read_csv(folder / "arrays" / "duplicates.csv"))
     assert counts_by_split(table).to_numpy().tolist() == [
         ["train", "train", 0, 0],
         ["train", "valid", 1, 1],

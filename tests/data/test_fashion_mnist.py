@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from btsee_lib.data import fashion_mnist
 from btsee_lib.data.fashion_mnist import DataError, ensure, read, verify
@@ -154,7 +155,7 @@ def test_sources_are_tried_in_order_until_one_serves(folder, published, monkeypa
     tried = []
 
     def source(name, serves):
-        def fetch(_, scratch):
+        def fetch(scratch):
             tried.append(name)
             if serves:
                 install(scratch / "here", published)
@@ -240,3 +241,10 @@ def test_read_returns_the_published_images_and_labels(repository, splits):
         assert images.shape == (number, 28, 28)
         assert images.dtype == np.uint8
         assert np.bincount(labels).tolist() == [number // 10] * 10
+
+
+def test_images_lie_in_memory_as_torch_itself_would_lay_them(repository):
+    """The stride of an axis of length one changes no value, but the digits of a convolution."""
+    splits = fashion_mnist.load(repository / "data" / "fashion-mnist")
+    for split in (splits.train, splits.valid, splits.test):
+        assert split.images.stride() == torch.empty(split.images.shape, dtype=torch.uint8).stride()

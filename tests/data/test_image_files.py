@@ -2,6 +2,7 @@ import gzip
 import io
 import tarfile
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,8 +10,8 @@ from PIL import Image
 from small_cinic10 import files, png, write_archive, write_folder
 
 from btsee_lib.data import image_files
-from btsee_lib.data.image_files import decode, find_pictures, size_of
-from btsee_lib.data.splits import DataError
+from btsee_lib.data.image_files import Picture, decode, find_pictures
+from btsee_lib.errors import DataError
 
 
 @pytest.fixture(scope="module")
@@ -99,55 +100,48 @@ def test_a_path_that_does_not_exist_is_named_with_its_parameter(tmp_path):
         list(find_pictures(tmp_path / "nowhere"))
 
 
+def decoded(content, image_size=None):
+    return decode(Path("mine"), image_size, Picture("train", "cat", "1.png", content))
+
+
 def test_pixels_come_channels_first_and_exactly():
-    pixels = np.random.default_rng(0).integers(0, 256, (3, 6, 5, 3), dtype=np.uint8)
-    found = decode([as_bytes(Image.fromarray(each)) for each in pixels], (6, 5), resize=False)
-    assert np.array_equal(found.pixels, pixels.transpose(0, 3, 1, 2))
-    assert found.readable == [True] * 3
-    assert found.grey == [False] * 3
-    assert len(found.digests) == 3 * 16
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 5, 3), dtype=np.uint8)
+    found, grey = decoded(as_bytes(Image.fromarray(pixels)))
+    assert np.array_equal(found, pixels.transpose(2, 0, 1))
+    assert found.flags.c_contiguous
+    assert not grey
 
 
-def test_grey_pictures_become_three_equal_channels_and_are_counted():
+def test_grey_pictures_become_three_equal_channels_and_are_told():
     grey = np.random.default_rng(0).integers(0, 256, (6, 6), dtype=np.uint8)
     deep = Image.fromarray(grey.astype(np.uint16) * 256 + 7)
-    contents = [as_bytes(Image.fromarray(grey)), as_bytes(deep), as_bytes(Image.fromarray(grey).convert("RGB"))]
-    found = decode(contents, (6, 6), resize=False)
-    assert found.grey == [True, True, False]
-    assert all(np.array_equal(channel, grey) for image in found.pixels for channel in image)
+    three = Image.fromarray(grey).convert("RGB")
+    for picture, expected in ((Image.fromarray(grey), True), (deep, True), (three, False)):
+        found, is_grey = decoded(as_bytes(picture))
+        assert is_grey == expected
+        assert all(np.array_equal(channel, grey) for channel in found)
 
 
 @pytest.mark.parametrize("mode", ["P", "RGBA", "CMYK", "1", "LA"])
 def test_other_colour_modes_are_converted(mode):
     picture = Image.new("RGB", (4, 4), (255, 255, 255)).convert(mode)
-    found = decode([as_bytes(picture, "TIFF")], (4, 4), resize=False)
-    assert found.readable == [True]
-    assert (found.pixels == 255).all()
+    assert (decoded(as_bytes(picture, "TIFF"))[0] == 255).all()
 
 
-def test_unreadable_pictures_are_told_by_position_and_kept_out(pictures):
+def test_what_cannot_be_read_is_told_from_what_can(pictures):
     whole = next(iter(pictures.values()))
-    broken = [whole[:40], whole[: len(whole) // 2], b"", b"no picture", whole[:60] + b"???" + whole[63:]]
-    found = decode([whole, *broken, whole], (32, 32), resize=False)
-    assert found.readable == [True, False, False, False, False, False, True]
-    assert len(found.pixels) == 2
-    assert [size_of(each) for each in (whole, b"no picture")] == [(32, 32), None]
+    for broken in (whole[:40], whole[: len(whole) // 2], b"", b"no picture", whole[:60] + b"???" + whole[63:]):
+        assert decoded(broken) is None
+    assert decoded(whole) is not None
 
 
 def test_pictures_are_brought_to_one_size_without_cutting_anything_off():
     wide = np.zeros((8, 40, 3), dtype=np.uint8)
     wide[:, :10] = 255  # the left quarter is white, and stays a quarter
-    found = decode([as_bytes(Image.fromarray(wide))], (16, 16), resize=True)
-    assert found.pixels.shape == (1, 3, 16, 16)
-    assert (found.pixels[..., :3] == 255).all()
-    assert (found.pixels[..., 5:] == 0).all()
-
-
-def test_a_picture_of_another_size_is_refused_with_both_sizes_if_none_is_asked_for():
-    contents = [as_bytes(Image.new("RGB", size)) for size in ((8, 8), (9, 8))]
-    position, reason = decode(contents, (8, 8), resize=False).refused
-    assert position == 1
-    assert reason.startswith("is 9 x 8 pixels, others are 8 x 8: set data.image_size")
+    found, _ = decoded(as_bytes(Image.fromarray(wide)), 16)
+    assert found.shape == (3, 16, 16)
+    assert (found[..., :3] == 255).all()
+    assert (found[..., 5:] == 0).all()
 
 
 def test_a_photograph_that_lies_on_its_side_is_turned_upright():
@@ -155,21 +149,19 @@ def test_a_photograph_that_lies_on_its_side_is_turned_upright():
     photograph.paste((255, 255, 255), (0, 0, 4, 4))
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by 90 degrees, clockwise
-    content = as_bytes(photograph, "JPEG", exif=exif, quality=95)
-    assert size_of(content) == (8, 4)
-    found = decode([content], (8, 4), resize=False)
-    assert found.pixels[0, :, :3].min() > 250
-    assert found.pixels[0, :, 5:].max() < 5
+    found, _ = decoded(as_bytes(photograph, "JPEG", exif=exif, quality=95))
+    assert found.shape == (3, 8, 4)
+    assert found[:, :3].min() > 250
+    assert found[:, 5:].max() < 5
 
 
 def test_a_picture_that_claims_too_many_pixels_is_refused_before_it_is_decoded(monkeypatch):
     monkeypatch.setattr(image_files, "MOST_PIXELS", 100)
-    content, huge = as_bytes(Image.new("RGB", (11, 10))), huge_png()
+    bombs = as_bytes(Image.new("RGB", (11, 10))), huge_png()
     monkeypatch.setattr(Image.Image, "load", lambda *_: pytest.fail("decoded"))
-    for bomb, claim in ((content, "11 x 10 pixels, more than 100"), (huge, "more than 100 pixels")):
-        position, reason = decode([bomb], (8, 8), resize=True).refused
-        assert position == 0
-        assert claim in reason
+    for bomb in bombs:
+        with pytest.raises(DataError, match=r"^mine: train/cat/1.png claims more than 100 pixels: remove it$"):
+            decoded(bomb, 8)
 
 
 def huge_png():

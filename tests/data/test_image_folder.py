@@ -9,7 +9,7 @@ from PIL import Image
 from small_cinic10 import SPLITS, files, write_archive, write_folder
 
 from btsee_lib.data import load_splits
-from btsee_lib.data.splits import DataError
+from btsee_lib.errors import DataError
 
 CLASSES = ("cat", "dog", "ship")
 EACH = 6  # images of a class in a split

@@ -1,19 +1,20 @@
 import errno
+import io
 import json
 import os
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
+from PIL import Image
 from small_cinic10 import CLASSES, SPLITS, files, write_archive, write_folder
 
 from btsee_lib.data import image_store
-from btsee_lib.data.image_files import decode
-from btsee_lib.data.image_store import NOTE, Origins, Recipe, ensure, identity_of, is_current
-from btsee_lib.data.splits import DataError
+from btsee_lib.data.duplicates import duplicate_table
+from btsee_lib.data.image_store import NOTE, ensure, identity_of, is_current
+from btsee_lib.errors import DataError
 
-RECIPE = Recipe("of the test", None, 0)
+RECIPE = {"identity": "of the test", "image_size": None, "seed": 0}
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +26,7 @@ def pictures():
 def stored(pictures, tmp_path_factory):
     folder = tmp_path_factory.mktemp("stored")
     archive = write_archive(folder / "small.tar.gz", pictures=pictures)
-    ensure(folder / "arrays", RECIPE, lambda: (archive, "small.tar.gz"))
+    ensure(folder / "arrays", lambda: archive, **RECIPE)
     return folder / "arrays"
 
 
@@ -33,9 +34,9 @@ def stored(pictures, tmp_path_factory):
 def make(tmp_path):
     """Store pictures of a folder, anew under each name."""
 
-    def stored_from(pictures, name="made", recipe=RECIPE, origins=Origins()):  # noqa: B008
+    def stored_from(pictures, name="made", **changes):
         source = write_folder(tmp_path / name, pictures)
-        return ensure(tmp_path / f"{name}-arrays", recipe, lambda: (source, name), origins)
+        return ensure(tmp_path / f"{name}-arrays", lambda: source, **(RECIPE | changes))
 
     return stored_from
 
@@ -45,7 +46,7 @@ def must_not_be_called():
 
 
 def test_stored_arrays_are_mapped_and_not_made_again(stored):
-    splits = ensure(stored, RECIPE, must_not_be_called)
+    splits = ensure(stored, must_not_be_called, **RECIPE)
     for name in SPLITS:
         split = getattr(splits, name)
         assert split.images.shape == (60, 3, 32, 32)
@@ -60,8 +61,7 @@ def test_stored_arrays_are_mapped_and_not_made_again(stored):
 
 
 def test_labels_and_names_belong_to_the_images(stored, pictures):
-
-    splits = ensure(stored, RECIPE, must_not_be_called)
+    splits = ensure(stored, must_not_be_called, **RECIPE)
     for name in SPLITS:
         split = getattr(splits, name)
         paths = [
@@ -69,26 +69,27 @@ def test_labels_and_names_belong_to_the_images(stored, pictures):
             for label, file in zip(split.labels, split.names, strict=True)
         ]
         assert sorted(paths) == sorted(path for path in pictures if path.startswith(name))
-        expected = decode([pictures[path] for path in paths], (32, 32), resize=False).pixels
+        expected = [np.asarray(Image.open(io.BytesIO(pictures[path]))).transpose(2, 0, 1) for path in paths]
         assert np.array_equal(split.images.numpy(), expected)
 
 
 def test_the_order_is_shuffled_by_the_seed(stored, make, pictures):
-    first = ensure(stored, RECIPE, must_not_be_called)
-    other = make(pictures, recipe=Recipe("of the test", None, 1))
+    first = ensure(stored, must_not_be_called, **RECIPE)
+    other = make(pictures, seed=1)
     assert len(set(first.train.labels[:15].tolist())) > 5
     assert first.train.names.tolist() != other.train.names.tolist()
     assert sorted(first.train.names) == sorted(other.train.names)
 
 
 def test_the_archive_and_its_folder_give_the_same_arrays(stored, make, pictures):
-    assert make(pictures).digest == ensure(stored, RECIPE, must_not_be_called).digest
+    assert make(pictures).digest == ensure(stored, must_not_be_called, **RECIPE).digest
 
 
 @pytest.mark.parametrize("changes", [{"identity": "other"}, {"image_size": 16}, {"seed": 1}, {"version": 0}])
 def test_arrays_of_another_recipe_are_not_taken_for_these(stored, changes):
-    assert is_current(stored, RECIPE)
-    assert not is_current(stored, Recipe(**(vars(RECIPE) | changes)))
+    known = RECIPE | {"version": image_store.VERSION}
+    assert is_current(stored, known)
+    assert not is_current(stored, known | changes)
 
 
 @pytest.mark.parametrize("file", ["train_images.npy", "test_labels.npy", NOTE])
@@ -99,7 +100,7 @@ def test_damaged_or_missing_arrays_are_made_again(make, tmp_path, pictures, file
     path = tmp_path / "made-arrays" / file
     spoilt = damage(path.read_bytes())
     path.unlink() if spoilt is None else path.write_bytes(spoilt)
-    assert not is_current(path.parent, RECIPE)
+    assert not is_current(path.parent, RECIPE | {"version": image_store.VERSION})
     assert make(few).digest == digest
 
 
@@ -133,7 +134,7 @@ def grey_picture():
 
 
 def test_pictures_are_brought_to_the_size_asked_for(make, pictures):
-    assert make(pictures, recipe=Recipe("x", 16, 0)).valid.images.shape == (60, 3, 16, 16)
+    assert make(pictures, image_size=16).valid.images.shape == (60, 3, 16, 16)
 
 
 def test_the_note_counts_and_names_what_was_met(make, tmp_path, pictures):
@@ -148,13 +149,18 @@ def test_the_note_counts_and_names_what_was_met(make, tmp_path, pictures):
     assert ", ...)" in splits.source
 
 
-def test_copies_are_listed_with_both_names_and_stand_last_in_test(make, tmp_path, pictures):
+def test_copies_stand_last_in_test_and_are_counted(make, pictures):
     train = [path for path in pictures if path.startswith("train/cat")]
     test = [path for path in pictures if path.startswith("test/dog")]
     leaked = {"test/cat/leaked.png": pictures[train[0]], "test/dog/mislabelled.png": pictures[train[1]]}
     twice = {"test/dog/twice.png": pictures[test[0]], "valid/cat/copy.png": pictures[train[0]]}
     splits = make(pictures | leaked | twice)
-    table = pd.read_csv(tmp_path / "made-arrays" / "duplicates.csv")
+    assert splits.copies_in_test == 3
+    assert "3 exact copies in test" in splits.source
+    last = {name.decode() for name in splits.test.names[-3:]}
+    assert {"leaked.png", "mislabelled.png"} < last
+    assert last & {"twice.png", test[0].split("/")[-1]}
+    table = duplicate_table(splits)
     rows = {tuple(row) for row in table[["first_split", "first_label", "split", "label", "same_label"]].values}
     assert rows == {
         ("train", "cat", "valid", "cat", True),
@@ -163,18 +169,6 @@ def test_copies_are_listed_with_both_names_and_stand_last_in_test(make, tmp_path
         ("test", "dog", "test", "dog", True),
     }
     assert table[table["name"] == "leaked.png"]["first_name"].item() == train[0].split("/")[-1]
-    last = {name.decode() for name in splits.test.names[-3:]}
-    assert {"leaked.png", "mislabelled.png"} < last
-    assert last & {"twice.png", test[0].split("/")[-1]}
-
-
-def test_each_image_keeps_its_origin(make, pictures):
-    origins = Origins(("one", "two"), lambda name: int(name.startswith("n")))
-    splits = make(pictures, origins=origins)
-    assert splits.origins == ("one", "two")
-    expected = [int(name.startswith(b"n")) for name in splits.valid.names]
-    assert splits.valid.origin.tolist() == expected
-    assert 0 < sum(expected) < len(expected)
 
 
 def test_the_identity_of_a_folder_changes_with_any_file(tmp_path, pictures):

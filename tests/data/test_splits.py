@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from btsee_lib.data import splits as module
-from btsee_lib.data.splits import ImageSet, channel_statistics, chunks
+from btsee_lib.data.splits import ImageSet, channel_statistics, chunks, split_published
 
 
 @pytest.fixture
@@ -50,12 +50,27 @@ def test_a_slice_of_a_set_stays_in_the_mapped_file_and_keeps_what_is_known_of_ea
     np.save(tmp_path / "images.npy", splits.test.images[:40].numpy())
     mapped = torch.from_numpy(np.load(tmp_path / "images.npy", mmap_mode="c"))
     names = np.array([f"{number}.png".encode() for number in range(40)])
-    whole = ImageSet(mapped, splits.test.labels[:40], torch.arange(40, dtype=torch.uint8), names)
+    whole = ImageSet(mapped, splits.test.labels[:40], names)
     part = whole.take(slice(10, 20))
     assert part.images.data_ptr() == mapped[10:].data_ptr()
-    assert part.origin.tolist() == list(range(10, 20))
     assert part.names[0] == b"10.png"
     chosen = whole.take(np.array([3, 1]))
     assert torch.equal(chosen.images, mapped[[3, 1]])
     assert torch.equal(chosen.labels, whole.labels[[3, 1]])
     assert splits.test.take(slice(2)).names is None
+
+
+def test_valid_is_cut_out_of_the_published_training_images_and_test_stays_as_it_is():
+    generator = np.random.default_rng(0)
+    train, test = (generator.integers(0, 256, (number, 3, 4, 5), dtype=np.uint8) for number in (100, 7))
+    labels = np.repeat(np.arange(5, dtype=np.uint8), 20)
+    found = split_published((train, labels), (test, labels[:7]), list("abcde"), "made up", seed=1)
+    sets = (found.train, found.valid, found.test)
+    assert [tuple(each.images.shape) for each in sets] == [(80, 3, 4, 5), (20, 3, 4, 5), (7, 3, 4, 5)]
+    assert all(each.images.is_contiguous() and each.labels.dtype == torch.int64 for each in sets)
+    assert found.valid.labels.bincount().tolist() == [4] * 5
+    both = torch.cat([found.train.images, found.valid.images]).flatten(1).tolist()
+    assert sorted(both) == sorted(train.reshape(100, -1).tolist())
+    assert np.array_equal(found.test.images.numpy(), test)
+    assert (found.mean, found.std) == channel_statistics(found.train.images)
+    assert (found.classes, found.source) == (tuple("abcde"), "made up")

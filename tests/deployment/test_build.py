@@ -1,59 +1,74 @@
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from btsee_lib.deployment import build as deployment
-from btsee_lib.store import results as stored
-from btsee_lib.calibration import confidence_and_class
+from btsee_lib.calibration import EXIT_RULES, confidence_and_class
 from btsee_lib.cascade import simulate
-from btsee_lib.config import repository_root
+from btsee_lib.deployment import build
 from btsee_lib.deployment.engines import eager
-from btsee_lib.evaluation import BTS_EE, calibrated
+from btsee_lib.evaluation import Calibrator
+from btsee_lib.experiment import repository_root
 
 
 @pytest.fixture(scope="module")
-def margins(limits):
-    return (limits.margins[0][1], limits.margins[1][-1], limits.margins[2][-2])
+def tree(trees):
+    """The boosted one."""
+    return trees[1]
 
 
 @pytest.fixture(scope="module")
-def built(trained, margins, backbone, features, branch_parameters, limits, splits):
-    shape = splits.test.images.shape[1:]
-    return deployment.build_cascade(trained, margins, backbone, features, branch_parameters, limits, shape)
+def margins(boosting_parameters):
+    first, second, third = boosting_parameters.margins
+    return (first[1], second[-1], third[-2])
 
 
-def test_the_built_cascade_runs_as_the_evaluation_simulated_it(
-    built, trained, margins, features, limits, splits
-):
-    said = {name: confidence_and_class(logits) for name, logits in trained.logits.items()}
-    chosen, thresholds = calibrated(trained, BTS_EE, margins, said, features, limits)
+@pytest.fixture(scope="module")
+def place(backbone, features, branch_parameters, terms, splits):
+    """All that a tree of branches is built into a cascade with."""
+    return backbone, features, branch_parameters, terms, splits.test.images.shape[1:]
+
+
+@pytest.fixture(scope="module")
+def built(tree, margins, place):
+    return build.build_cascade(tree, margins, *place)
+
+
+def test_the_built_cascade_runs_as_the_evaluation_simulated_it(built, tree, margins, features, terms, splits):
+    outputs, thresholds = Calibrator(tree, features, terms).calibrated(margins)
     sure, label = confidence_and_class(features["test"].logits)
-    expected = simulate(*chosen["test"], label, thresholds, sure)
-    found = deployment.in_batches(lambda part: built.predict(splits.normalise(part)), splits.test.images, 300)
-    spoken = deployment.what_branches_say(trained, margins, "test")
-    told = deployment.agreement(expected, found, *spoken, built.thresholds)
+    expected = simulate(*outputs["test"], label, thresholds, sure)
+    found = build.in_batches(lambda part: built.predict(splits.normalise(part)), splits.test.images, 300)
+    told = build.agreement(expected, found, *outputs["test"], built.thresholds)
     assert told["unexplained"] == 0
     assert told["near_threshold"] <= 3
     assert told["largest_difference"] < 1e-4
     assert len(set(found.exit.tolist())) == 4
-    anew, (sure_anew, label_anew) = deployment.said_in_float32(built, splits, splits.test.images)
-    assert torch.allclose(anew[0], spoken[0], atol=1e-4)
-    assert torch.equal(anew[1], spoken[1])
-    assert torch.allclose(sure_anew, sure, atol=1e-4)
-    assert torch.equal(label_anew, label)
 
 
-def test_a_branch_that_was_closed_in_training_is_closed_in_the_cascade(
-    trained, margins, backbone, features, branch_parameters, limits, splits
-):
-    position = trained.rows("boosted", margins)[1]
-    nodes = trained.nodes.copy()
+@pytest.mark.parametrize("name", ["CPM", "entropy"])
+def test_outputs_can_be_computed_anew(tree, margins, place, splits, features, terms, name):
+    rule = EXIT_RULES[name]
+    built = build.build_cascade(tree, margins, *place, rule)
+    assert built.rule is rule
+    stored = Calibrator(tree, features, terms, rule).calibrated(margins).outputs["test"]
+    of_backbone = rule.outputs(features["test"].logits)
+    for found, expected in zip(
+        build.computed_outputs(built, splits, splits.test.images), (stored, of_backbone), strict=True
+    ):
+        assert torch.allclose(found[0], expected[0], atol=1e-4)
+        assert torch.equal(found[1], expected[1])
+
+
+def test_a_branch_that_was_closed_in_training_is_closed_in_the_cascade(tree, margins, place, splits):
+    position = tree.rows(margins)[1]
+    nodes = tree.nodes.copy()
     nodes.loc[position, "closed"] = True
-    states = [{} if number == position else state for number, state in enumerate(trained.states)]
-    shut = stored.SeedBranches(0, nodes, trained.logits, states)
-    shape = splits.test.images.shape[1:]
-    found = deployment.build_cascade(shut, margins, backbone, features, branch_parameters, limits, shape)
+    states = [{} if number == position else state for number, state in enumerate(tree.states)]
+    shut = dataclasses.replace(tree, nodes=nodes, states=states)
+    found = build.build_cascade(shut, margins, *place)
     assert found.closed[1]
     assert 1 not in found.predict(splits.normalise(splits.test.images[:100])).exit
 
@@ -65,7 +80,7 @@ def test_only_where_two_ways_part_a_threshold_explains_it():
     predicted, thresholds = torch.zeros(2, 5, dtype=torch.int64), torch.full((2, 1), 0.5)
     expected = (torch.zeros(5, dtype=torch.int64), torch.tensor([0, 0, 0, 0, 2]), torch.full((5,), 0.9))
     found = (np.array([0, 0, 0, 1, 0]), np.array([1, 1, 1, 0, 2]), np.array([0.5, 0.5, 0.5, 0.8, 0.9]))
-    told = deployment.agreement(expected, found, confidence, predicted, thresholds)
+    told = build.agreement(expected, found, confidence, predicted, thresholds)
     assert told.pop("largest_difference") == pytest.approx(0.1)
     assert told == {"images": 5, "other_label": 1, "other_exit": 3, "near_threshold": 1, "unexplained": 3}
 
@@ -89,34 +104,34 @@ def configurations_table():
     return pd.DataFrame(rows, columns=columns)
 
 
-def test_recommended_margins_are_those_of_the_proposal_that_save_most(limits):
-    found = deployment.recommended_margins(configurations_table(), [0.5, 1.0, 2.0], limits)
+def test_recommended_margins_are_those_of_the_proposal_that_save_most(boosting_parameters):
+    found = build.recommended_margins(configurations_table(), [0.5, 1.0, 2.0], boosting_parameters)
     assert found == {0.5: (-0.02, 0.0, 0.0), 1.0: (-0.02, 0.0, 0.0), 2.0: (0.0, 0.0, 0.0)}
-    assert deployment.name_of(1.0, found) == "drop <= 0.5 and 1"
-    assert deployment.name_of(2.0, found) == "drop <= 2"
+    assert build.name_of(1.0, found) == "drop <= 0.5 and 1"
+    assert build.name_of(2.0, found) == "drop <= 2"
 
 
-def test_without_a_recommendation_the_strictest_margins_are_taken(limits):
-    strictest = tuple(min(each) for each in limits.margins)
-    assert deployment.recommended_margins(configurations_table(), [0.1], limits) == {0.1: strictest}
+def test_without_a_recommendation_the_strictest_margins_are_taken(boosting_parameters):
+    found = build.recommended_margins(configurations_table(), [0.1], boosting_parameters)
+    assert found == {0.1: tuple(min(each) for each in boosting_parameters.margins)}
 
 
 def test_the_gain_over_a_static_network_is_paired_and_of_the_mean_over_seeds():
     cascades, static = np.ones((3, 1000), bool), np.ones(1000, bool)
     static[:20] = False
-    gain, low, high = deployment.against_static(cascades, static)
+    gain, low, high = build.against_static(cascades, static)
     assert gain == pytest.approx(2.0)
     assert 1 < low < 2 < high < 3
     cascades[0, 500:530] = False
-    assert deployment.against_static(cascades, static)[0] == pytest.approx(1.0)
-    assert deployment.against_static(static[None], static) == (0, 0, 0)
+    assert build.against_static(cascades, static)[0] == pytest.approx(1.0)
+    assert build.against_static(static[None], static) == (0, 0, 0)
 
 
 def test_the_images_that_a_seed_gets_right_are_those_of_its_cascade(
-    built, trained, margins, features, limits, splits
+    built, tree, margins, features, terms, splits
 ):
-    (found,) = deployment.correct_by_seed([trained], margins, features, limits)
-    taken = deployment.in_batches(lambda part: built.predict(splits.normalise(part)), splits.test.images, 500)
+    (found,) = build.correct_by_seed([tree], margins, features, terms)
+    taken = build.in_batches(lambda part: built.predict(splits.normalise(part)), splits.test.images, 500)
     assert (found == (taken.label == splits.test.labels).numpy()).mean() > 0.999
 
 
@@ -127,13 +142,13 @@ def test_operators_are_counted_once_each_and_by_segment():
         {"cat": "Node", "name": "stage_1/relu_kernel_time"},
         {"cat": "Session", "name": "stage_2/x"},
     ]
-    assert deployment.executed_nodes(events, ["stage_1", "stage_2"]) == {"stage_1": 2, "stage_2": 0}
+    assert build.executed_nodes(events, ["stage_1", "stage_2"]) == {"stage_1": 2, "stage_2": 0}
 
 
 def test_images_are_spread_from_the_surest_to_the_least_sure():
     exits = torch.tensor([0, 2, 0, 0, 0, 0])
     sure = torch.tensor([0.1, 0.5, 0.9, 0.3, 0.7, 0.5])
-    first, none, last = deployment.easiest_to_hardest(exits, sure, 3)
+    first, none, last = build.easiest_to_hardest(exits, sure, 3)
     assert first.tolist() == [2, 5, 0]
     assert none.tolist() == []
     assert last.tolist() == [1]
@@ -143,6 +158,6 @@ def test_batches_are_joined_in_order(cascade, description, splits):
     run = eager(cascade, description)
     images = splits.test.images[:70]
     whole = run(images.numpy())
-    parts = deployment.in_batches(lambda part: run(part.numpy()), images, 16)
+    parts = build.in_batches(lambda part: run(part.numpy()), images, 16)
     for found, expected in zip(parts[:2], whole[:2], strict=True):
         assert torch.equal(found, expected)

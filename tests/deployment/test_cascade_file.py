@@ -1,8 +1,16 @@
 import pytest
 import torch
 
+from btsee_lib.calibration import EXIT_RULES
+from btsee_lib.cascade import Cascade
 from btsee_lib.deployment import cascade_file
-from btsee_lib.deployment.cascade_file import CascadeFileError, load_cascade, new_cascade, save_cascade
+from btsee_lib.deployment.cascade_file import (
+    FORMAT,
+    CascadeFileError,
+    load_cascade,
+    new_cascade,
+    save_cascade,
+)
 
 
 @pytest.fixture
@@ -34,9 +42,28 @@ def test_a_cascade_comes_back_as_it_was(saved, cascade, description, splits):
 def test_a_closed_branch_stays_closed(tmp_path, cascade, description):
     thresholds = cascade.thresholds.clone()
     thresholds[1] = torch.inf
-    closed = cascade_file.Cascade(cascade.backbone, cascade.branches, thresholds)
+    closed = Cascade(cascade.backbone, cascade.branches, thresholds)
     save_cascade(tmp_path / "closed.pt", closed, description)
     assert load_cascade(tmp_path / "closed.pt")[0].closed == [False, True, False]
+
+
+@pytest.mark.parametrize("name", EXIT_RULES)
+def test_it_keeps_to_its_exit_rule(tmp_path, cascade, description, splits, name):
+    rule = EXIT_RULES[name]
+    thresholds = torch.full((3, 10), -0.5 if name == "entropy" else 0.8)
+    other = Cascade(cascade.backbone, cascade.branches, thresholds, cascade.image_shape, rule)
+    save_cascade(tmp_path / "other.pt", other, description.model_copy(update={"rule": name}))
+    again, told = load_cascade(tmp_path / "other.pt")
+    assert (again.rule, told.rule) == (rule, name)
+    images = description.normalise(splits.test.images[:50])
+    assert torch.equal(again.predict(images).exit, other.predict(images).exit)
+
+
+def test_a_cascade_of_another_rule_than_described_is_not_written(tmp_path, cascade, description):
+    other = description.model_copy(update={"rule": "entropy"})
+    with pytest.raises(ValueError, match="the description names the exit rule 'entropy', the cascade has"):
+        save_cascade(tmp_path / "cascade.pt", cascade, other)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_it_normalises_as_the_data_set_does(description, splits):
@@ -74,7 +101,7 @@ def test_a_file_with_code_in_it_is_refused_and_the_code_not_run(tmp_path):
         def __reduce__(self):
             return (tmp_path.joinpath("sprung").touch, ())
 
-    torch.save({"format": 1, "description": Trap()}, tmp_path / "trap.pt")
+    torch.save({"format": FORMAT, "description": Trap()}, tmp_path / "trap.pt")
     with pytest.raises(CascadeFileError, match="damaged or is no cascade"):
         load_cascade(tmp_path / "trap.pt")
     assert not (tmp_path / "sprung").exists()
@@ -82,7 +109,7 @@ def test_a_file_with_code_in_it_is_refused_and_the_code_not_run(tmp_path):
 
 def test_a_file_of_another_format_tells_both(saved):
     tampered(saved, lambda content: content.update(format=99))
-    with pytest.raises(CascadeFileError, match="of format 99: this version reads format 1"):
+    with pytest.raises(CascadeFileError, match=f"of format 99: this version reads format {FORMAT}"):
         load_cascade(saved)
 
 
@@ -98,6 +125,8 @@ def test_a_file_that_holds_something_else_is_refused(tmp_path):
         lambda content: content.pop("state"),
         lambda content: content.update(description="{}"),
         lambda content: content.update(description=content["description"].replace('"width":8', '"width":16')),
+        lambda content: content.update(description=content["description"].replace("resnet18", "resnet19")),
+        lambda content: content.update(description=content["description"].replace("CPM", "PMC")),
         lambda content: content["state"].update(thresholds=torch.zeros(3, 7)),
         lambda content: content["state"].update(thresholds=torch.full((3, 10), torch.nan)),
         lambda content: content["state"].pop("thresholds"),

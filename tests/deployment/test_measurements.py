@@ -1,16 +1,14 @@
-import numpy as np
 import pytest
 
 from btsee_lib import config
-from btsee_lib.deployment import engines
 from btsee_lib.deployment import measurements
 from btsee_lib.deployment.timed_models import BACKBONE, Model, exits_of, macs_of, without_exits
 from btsee_lib.deployment.timing import EAGER, ONE_MODEL, STAGES
 
 
 @pytest.fixture(scope="module")
-def wanted():
-    return config.Deployment(
+def parameters():
+    return config.DeploymentParameters(
         max_drops=[1.0],
         published_drop=1.0,
         threads=1,
@@ -19,7 +17,6 @@ def wanted():
         latency_images=20,
         batch_sizes=[1, 8],
         rounds=1,
-        compile=False,
     )
 
 
@@ -35,8 +32,8 @@ def models(cascade, backbone, description):
 
 
 @pytest.fixture(scope="module")
-def measured(models, images, wanted):
-    return measurements.measure(models, "published", images, wanted)
+def measured(models, images, parameters):
+    return measurements.measure(models, "published", images, parameters)
 
 
 def test_every_table_is_measured(measured):
@@ -98,28 +95,3 @@ def test_macs_are_of_the_images_that_were_timed(models, images, measured):
         for row in table[table["width"] == 8].itertuples():
             spent = {name: macs_of(model, images[:number]).mean() for name, model in models.items()}
             assert row.macs_ratio == pytest.approx(spent[row.model] / spent[BACKBONE])
-
-
-@pytest.mark.parametrize(
-    ("raised", "reason"), [("no C++ compiler\nand a long trace", "no C++ compiler"), ("", "RuntimeError")]
-)
-def test_where_compiling_fails_the_reason_is_kept(models, images, wanted, monkeypatch, raised, reason):
-    def broken(*_, **__):
-        raise RuntimeError(raised)
-
-    monkeypatch.setattr(engines, "compiled", broken)
-    compiling = wanted.model_copy(update={"compile": True})
-    runners, table = measurements.try_compile(models, "published", images, compiling)
-    assert runners == {}
-    assert table.to_dict("records") == [{"works": False, "seconds": 0.0, "reason": reason}]
-
-
-def test_all_images_that_are_timed_later_have_been_compiled_for(models, images, wanted, monkeypatch):
-    seen = []
-    monkeypatch.setattr(engines, "compiled", lambda *_: seen.append)
-    compiling = wanted.model_copy(update={"compile": True})
-    runners, table = measurements.try_compile(models, "published", images, compiling)
-    assert len(runners) == 2
-    assert table["works"].tolist() == [True]
-    assert {len(batch) for batch in seen} == {1, 8}
-    assert np.array_equal(np.concatenate([batch for batch in seen if len(batch) == 1][:40:2]), images[:20])

@@ -6,8 +6,9 @@ import onnx
 import pytest
 import torch
 
-from btsee_lib.deployment import onnx_export
+from btsee_lib.calibration import EXIT_RULES
 from btsee_lib.cascade import Cascade
+from btsee_lib.deployment import onnx_export
 from btsee_lib.deployment.onnx_export import OUTPUTS, SINGLE, export, segments
 from btsee_lib.deployment.onnx_runner import OnnxCascade, OnnxStages
 
@@ -134,12 +135,28 @@ def test_a_cascade_of_another_normalisation_is_exported_anew(all_exported, tmp_p
     assert len(all_exported) == before + 1
 
 
+def test_a_cascade_of_another_exit_rule_is_exported_anew(all_exported, tmp_path, cascade, description, images):
+    thresholds = torch.full((3, 10), -0.5)
+    under_entropy = Cascade(
+        cascade.backbone, cascade.branches, thresholds, cascade.image_shape, EXIT_RULES["entropy"]
+    )
+    before = len(all_exported)
+    export(under_entropy, description.model_copy(update={"rule": "entropy"}), tmp_path, all_exported)
+    assert len(all_exported) == before + 4
+    single, stages = OnnxCascade(tmp_path / SINGLE), OnnxStages(tmp_path)
+    for model in (single, stages):
+        assert_agree(model.predict(images[:60]), under_entropy, description, images[:60])
+        assert model.metadata["rule"] == "entropy"
+        assert torch.equal(torch.tensor(model.metadata["thresholds"]), thresholds)
+    assert set(stages.predict(images[:60]).exit) == {0, 1, 2, 3}
+
+
 def test_a_class_that_always_leaves_is_not_told_as_one_that_never_does(
     all_exported, tmp_path, cascade, description, images
 ):
     export(other(cascade, torch.full((3, 10), -torch.inf)), description, tmp_path, all_exported)
     model = OnnxCascade(tmp_path / SINGLE)
-    assert model.metadata["thresholds"] == [[0.0] * 10] * 3
+    assert model.metadata["thresholds"] == [[torch.finfo(torch.float32).min] * 10] * 3
     assert set(model.predict(images[:20]).exit) == {0}
 
 

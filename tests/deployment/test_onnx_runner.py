@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from btsee_lib.deployment.onnx_export import SINGLE
-from btsee_lib.deployment.onnx_runner import OnnxCascade, OnnxFileError, OnnxStages, profile
+from btsee_lib.deployment.onnx_runner import FORMAT, OnnxCascade, OnnxFileError, OnnxStages, profile
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +97,7 @@ def test_a_model_of_another_format_tells_both(exported, tmp_path):
     told = {entry.key: entry.value for entry in model.metadata_props} | {"format": "7"}
     onnx.helper.set_model_props(model, told)
     onnx.save(model, tmp_path / SINGLE)
-    with pytest.raises(OnnxFileError, match="is of format 7: this version reads 1"):
+    with pytest.raises(OnnxFileError, match=f"is of format 7: this version reads {FORMAT}"):
         OnnxCascade(tmp_path / SINGLE)
 
 

@@ -3,13 +3,12 @@ import pandas as pd
 import pytest
 import torch
 
-from btsee_lib.deployment import time_costs
 from btsee_lib.boosting import configurations
-from btsee_lib.calibration import confidence_and_class
 from btsee_lib.cascade import simulate
-from btsee_lib.config import repository_root
 from btsee_lib.cost import CostModel
-from btsee_lib.evaluation import BTS_EE, calibrated
+from btsee_lib.deployment import time_costs
+from btsee_lib.evaluation import Calibrator
+from btsee_lib.experiment import repository_root
 
 COST = CostModel(stages=(100, 110, 120, 130), branches=(5, 4, 3))
 
@@ -32,7 +31,7 @@ def test_the_parts_are_those_that_make_up_the_times_of_the_exits():
 def test_a_closed_branch_takes_no_time():
     thresholds = torch.zeros(3, 2)
     thresholds[1] = torch.inf
-    found = time_costs.parts(by_exit(COST), "milliseconds").exit_macs(thresholds)
+    found = time_costs.parts(by_exit(COST), "milliseconds").by_exit(thresholds)
     assert found.tolist() == pytest.approx([105, 215, 338, 468])
 
 
@@ -50,16 +49,18 @@ def test_leaving_shares_are_of_those_that_reach_a_branch():
     assert np.isnan(time_costs.leaving_shares(torch.zeros(4, dtype=torch.int64), 3)[2])
 
 
-def test_the_time_of_a_configuration_is_the_mean_over_its_exits_on_valid(trained, features, limits):
+def test_the_time_of_a_configuration_is_the_mean_over_its_exits_on_valid(
+    trees, features, boosting_parameters, terms
+):
     times = CostModel(stages=(0.0, 0.0, 0.0, 1.0), branches=(0.0, 0.0, 0.0))
-    table = time_costs.configuration_times([trained], features, times, limits)
-    assert len(table) == len(configurations(limits))
-    said = {name: confidence_and_class(logits) for name, logits in trained.logits.items()}
-    margins = configurations(limits)[5]
-    chosen, thresholds = calibrated(trained, BTS_EE, margins, said, features, limits)
-    exits = simulate(*chosen["valid"], features["valid"].predicted, thresholds).exit
-    assert table["milliseconds"].iloc[5] == pytest.approx(float((exits == 3).double().mean()))
-    assert tuple(table.iloc[5][["m1", "m2", "m3"]]) == margins
+    for tree in trees:
+        table = time_costs.configuration_times([tree], features, times, boosting_parameters)
+        assert len(table) == len(configurations(boosting_parameters))
+        margins = configurations(boosting_parameters)[5]
+        outputs, thresholds = Calibrator(tree, features, terms).calibrated(margins)
+        exits = simulate(*outputs["valid"], features["valid"].predicted, thresholds).exit
+        assert table["milliseconds"].iloc[5] == pytest.approx(float((exits == 3).double().mean()))
+        assert tuple(table.iloc[5][["m1", "m2", "m3"]]) == margins
 
 
 def test_a_budget_picks_the_smallest_drop_on_valid_then_the_faster_one_and_never_looks_at_test():

@@ -1,9 +1,12 @@
 import pytest
 import yaml
-from dvc.utils.hydra import apply_overrides
 
-from btsee_lib.config import ParameterError, check_params, checked_section, params
-from btsee_lib.pipeline.profiles import merge, overrides, read_profile
+from btsee_lib.config import check_params
+from btsee_lib.errors import ParameterError
+from btsee_lib.experiment import current_experiment
+from btsee_lib.pipeline.profiles import merge, read_profile, set_up_profile
+
+NAMES = ("cifar-10", "cinic-10", "full-width")
 
 
 @pytest.fixture
@@ -11,23 +14,84 @@ def parameters(repository):
     return yaml.safe_load((repository / "params.yaml").read_text())
 
 
-@pytest.mark.parametrize("name", ["cinic10", "full_width"])
-def test_profiles_of_the_repository_are_valid_and_of_the_papers_scale(name, repository, monkeypatch, tmp_path):
-    monkeypatch.chdir(repository)
-    changes, merged = read_profile(name)
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(merged))
-    check_params(tmp_path / "params.yaml")
-    assert merged["backbone"]["width"] == 64
-    assert len(merged["boosting"]["seeds"]) == 5
-    assert all(merged[section] | values == merged[section] for section, values in changes.items())
+@pytest.fixture
+def root(repository, workspace):
+    """A repository with the real pipeline and profiles, and nothing else."""
+    for name in ("params.yaml", "dvc.yaml", *(f"profiles/{name}.yaml" for name in NAMES)):
+        (workspace / name).parent.mkdir(exist_ok=True)
+        (workspace / name).write_text((repository / name).read_text())
+    return workspace
 
 
-def test_full_width_is_the_same_run_also_where_params_yaml_is_that_of_cinic10(repository, monkeypatch):
-    monkeypatch.chdir(repository)
-    (cinic10, _), (full_width, parameters) = read_profile("cinic10"), read_profile("full_width")
-    assert parameters["data"]["name"] == "fashion-mnist"
-    for section, changes in cinic10.items():
-        assert set(changes) <= set(full_width[section]), section
+@pytest.mark.parametrize("name", NAMES)
+def test_every_profile_of_the_repository_leads_to_parameters_that_are_checked(name, root):
+    home = set_up_profile(name)
+    assert home == root / "reports" / name
+    check_params(home / "params.yaml")
+    changes = yaml.safe_load((root / "profiles" / f"{name}.yaml").read_text())
+    made = yaml.safe_load((home / "params.yaml").read_text())
+    assert all(made[section] | values == made[section] for section, values in changes.items())
+
+
+def test_the_home_of_a_profile_is_found_from_its_notebooks_and_keeps_its_results_apart(root):
+    home = set_up_profile("cifar-10")
+    (home / "notebooks").mkdir()
+    experiment = current_experiment(home / "notebooks")
+    assert (experiment.root, experiment.home, experiment.profile) == (root, home, "cifar-10")
+    assert experiment.artifacts == root / "artifacts" / "cifar-10"
+    assert experiment.reports == home
+    assert current_experiment(root).artifacts == root / "artifacts"
+    assert current_experiment(root).reports == root / "reports"
+
+
+def test_a_profile_runs_the_stages_of_the_repository_on_its_own_paths(root):
+    home = set_up_profile("cifar-10")
+    stages = yaml.safe_load((home / "dvc.yaml").read_text())["stages"]
+    ours = yaml.safe_load((root / "dvc.yaml").read_text())["stages"]
+    assert list(stages) == [name for name in ours if name != "paper_scale"]
+    assert all(stages[name]["cmd"] == ours[name]["cmd"] for name in stages)
+    assert stages["backbone"]["deps"] == [
+        "../../btsee_lib",
+        "../../notebooks/02_backbone.ipynb",
+        "../../artifacts/cifar-10/input.txt",
+    ]
+    assert stages["backbone"]["outs"][0] == {"../../artifacts/cifar-10/backbone": {"persist": True}}
+    assert {"tables": {"cache": False}} in stages["reports"]["outs"]
+
+
+def test_no_stage_of_the_repository_reads_what_a_stage_of_a_profile_writes(root):
+    """Such an arrow would let ``dvc repro`` in the root run the profile."""
+    home = set_up_profile("cifar-10")
+
+    def paths(folder, *kinds):
+        stages = yaml.safe_load((folder / "dvc.yaml").read_text())["stages"].values()
+        listed = [each for stage in stages for kind in kinds for each in stage.get(kind, [])]
+        return {(folder / next(iter([each] if isinstance(each, str) else each))).resolve() for each in listed}
+
+    read, written = paths(root, "deps"), paths(home, "outs", "metrics")
+    for path in read:
+        assert not [out for out in written if path in (out, *out.parents) or out in path.parents], path
+
+
+@pytest.mark.parametrize("name", ["tables", "model"])
+def test_a_profile_cannot_take_a_folder_of_the_main_experiment(name, root):
+    (root / "profiles" / f"{name}.yaml").write_text("backbone: {width: 24}")
+    with pytest.raises(ParameterError, match=f"reports/{name} is the main experiment's: take another name"):
+        read_profile(name)
+
+
+def test_the_homes_in_the_repository_are_what_their_profiles_lead_to(repository, root):
+    for home in sorted(path.parent for path in (repository / "reports").glob("*/dvc.yaml")):
+        made = set_up_profile(home.name)
+        for name in ("params.yaml", "dvc.yaml"):
+            assert (home / name).read_text() == (made / name).read_text(), f"{home.name}/{name}"
+
+
+def test_setting_a_profile_up_again_leaves_its_files_alone(root):
+    home = set_up_profile("cifar-10")
+    before = [(home / name).stat().st_mtime_ns for name in ("params.yaml", "dvc.yaml")]
+    set_up_profile("cifar-10")
+    assert [(home / name).stat().st_mtime_ns for name in ("params.yaml", "dvc.yaml")] == before
 
 
 def test_only_what_a_profile_names_is_changed(parameters):
@@ -52,26 +116,6 @@ def test_a_wrong_profile_is_refused_by_file_and_key(parameters, changes, message
     assert str(caught.value).startswith(message)
 
 
-def test_an_unknown_profile_is_refused_with_the_known_ones(repository, monkeypatch):
-    monkeypatch.chdir(repository)
-    with pytest.raises(ParameterError, match="no profile 'cifar' in profiles/: use one of cinic10, full_width"):
+def test_an_unknown_profile_is_refused_with_the_known_ones(root):
+    with pytest.raises(ParameterError, match="no profile 'cifar' in profiles/: use one of cifar-10, cinic-10"):
         read_profile("cifar")
-
-
-def test_overrides_are_what_dvc_reads_back(parameters, tmp_path):
-    changes = {
-        "data": {"limit": None},
-        "compute": {"precision": "bf16-mixed"},
-        "backbone": {"schedule": "one-cycle", "weight_decay": 1e-5},
-        "boosting": {"seeds": [0, 1], "margins": [[-0.04, 0.0]] * 3},
-        "deployment": {"compile": True},
-    }
-    written = overrides(changes)
-    assert not any(" " in each for each in written)
-
-    path = tmp_path / "params.yaml"
-    path.write_text(yaml.safe_dump(parameters))
-    apply_overrides(path, written)
-    wanted = merge(parameters, changes, "p")
-    for section in parameters:
-        assert params(section, path) == checked_section(section, wanted, "p")

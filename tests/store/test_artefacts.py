@@ -1,42 +1,29 @@
-import importlib.util
 import json
 import os
 import platform
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
 
+from btsee_lib import errors
+from btsee_lib.config import SECTIONS, BranchParameters, FeatureParameters
+from btsee_lib.errors import ArtefactError
 from btsee_lib.store import artefacts
-from btsee_lib.store.artefacts import ArtefactError, ensure, fingerprint, require
-from btsee_lib.config import Branches, Features
+from btsee_lib.store.artefacts import ensure, fingerprint, require
 
-CODE = '''"""What the module does."""
-
-
-def double(x):
-    """Say what it does."""
-    return 2 * x  # twice
-'''
+CODE = "def double(x):\n    return 2 * x\n"
 
 
 @pytest.fixture
-def module(tmp_path):
-    """Import a module of the given source text."""
-    number = 0
+def module(package):
+    """A module of the given source text, which takes the place of the one before."""
 
-    def load(source):
-        nonlocal number
-        number += 1
-        path = tmp_path / f"version_{number}" / "worker.py"
-        path.parent.mkdir()
-        path.write_text(source)
-        spec = importlib.util.spec_from_file_location("worker", path)
-        loaded = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(loaded)
-        return loaded
+    def written(source):
+        return ModuleType(f"{package({'worker': source})}.worker")
 
-    return load
+    return written
 
 
 @pytest.fixture
@@ -54,8 +41,9 @@ def make(made):
     return write
 
 
-def expected(batch_size=500, modules=(), inputs=()):
-    return fingerprint([Features(batch_size=batch_size, dtype="float32")], modules, inputs)
+def expected(batch_size=500, maker=errors, inputs=(), **others):
+    """What is made by a module, by default one that imports nothing."""
+    return fingerprint([FeatureParameters(batch_size=batch_size, dtype="float32")], maker, inputs, **others)
 
 
 def names_in(folder):
@@ -90,8 +78,23 @@ def test_with_other_parameters_it_is_made_again_and_the_old_is_gone(workspace, m
 
 
 def test_with_changed_code_it_is_made_again(workspace, make, made, module):
-    ensure("features", expected(modules=[module(CODE)]), make)
-    ensure("features", expected(modules=[module(CODE.replace("2 * x", "3 * x"))]), make)
+    ensure("features", expected(maker=module(CODE)), make)
+    ensure("features", expected(maker=module(f"# double\n{CODE}")), make)
+    assert len(made) == 1
+    ensure("features", expected(maker=module(CODE.replace("2 * x", "3 * x"))), make)
+    assert len(made) == 2
+
+
+def test_with_changed_code_of_what_its_maker_imports_it_is_made_again(workspace, make, made, package):
+    for source in ("value = 1\n", "value = 2\n"):
+        name = package({"worker": "from PACKAGE import helper\n", "helper": source})
+        ensure("features", expected(maker=ModuleType(f"{name}.worker")), make)
+    assert len(made) == 2
+
+
+def test_with_something_else_that_decides_it_it_is_made_again(workspace, make, made):
+    for scheme in ("boosted", "boosted", "independent"):
+        ensure("branches", expected(scheme=scheme), make)
     assert len(made) == 2
 
 
@@ -109,35 +112,28 @@ def test_an_input_must_exist(workspace):
 
 def test_a_fingerprint_names_parameters_code_and_inputs(workspace, make, module):
     ensure("backbone", expected(), make)
-    content = expected(modules=[module(CODE)], inputs=["backbone"])
+    maker = module(CODE)
+    content = expected(maker=maker, inputs=["backbone"], scheme="boosted")
     assert content["parameters"] == {"features": {"batch_size": 500, "dtype": "float32"}}
-    assert list(content["code"]) == ["worker"]
+    assert list(content["code"]) == [maker.__name__]
+    assert content["scheme"] == "boosted"
     assert list(content["inputs"]) == ["backbone"]
     assert json.loads(json.dumps(content)) == content
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        ("# twice", "# two times"),
-        ("What the module does.", "Another sentence."),
-        ("Say what it does.", "Another sentence."),
-        ('    """Say what it does."""\n', ""),
-        ("\n\n\ndef", "\n\n\n\n# a heading\ndef"),
-    ],
-)
-def test_comments_and_docstrings_do_not_change_the_fingerprint(workspace, module, change):
-    assert change[0] in CODE
-    assert expected(modules=[module(CODE)]) == expected(modules=[module(CODE.replace(*change))])
+@pytest.mark.parametrize(("name", "section"), SECTIONS.items())
+def test_a_section_is_named_in_a_fingerprint_as_in_the_file_of_parameters(name, section):
+    assert list(fingerprint([section.model_construct()], errors)["parameters"]) == [name]
 
 
 @pytest.mark.parametrize(
     "change",
     [("2 * x", "x * 2"), ("double", "twice"), ("(x)", "(x=1)"), ("    return", "    x += 1\n    return")],
 )
-def test_statements_change_the_fingerprint(workspace, module, change):
+def test_statements_change_the_fingerprint(module, change):
     assert change[0] in CODE
-    assert expected(modules=[module(CODE)]) != expected(modules=[module(CODE.replace(*change))])
+    before = expected(maker=module(CODE))
+    assert expected(maker=module(CODE.replace(*change))) != before
 
 
 @pytest.mark.parametrize("stop", [ValueError("broken"), KeyboardInterrupt])
@@ -213,9 +209,10 @@ def test_require_names_the_first_parameter_that_differs(workspace, make):
 
 
 def test_require_names_the_module_whose_code_differs(workspace, make, module):
-    ensure("features", expected(modules=[module(CODE)]), make)
-    with pytest.raises(ArtefactError, match=r"code\.worker is "):
-        require("features", expected(modules=[module(CODE + "\n\nx = 1\n")]), "backbone")
+    ensure("features", expected(maker=module(CODE)), make)
+    changed = module(CODE + "\n\nx = 1\n")
+    with pytest.raises(ArtefactError, match=rf"code\.{changed.__name__} is "):
+        require("features", expected(maker=changed), "backbone")
 
 
 @pytest.mark.parametrize(
@@ -230,8 +227,10 @@ def test_whatever_ensure_would_make_again_require_refuses(workspace, make, lists
 
 
 def test_sections_of_equal_keys_are_told_apart(workspace):
-    values = dict.fromkeys(Branches.model_fields, 1) | {"labels": "truth"}
-    assert fingerprint([Branches(**values)], []) != fingerprint([Features(batch_size=1, dtype="float32")], [])
+    branches = BranchParameters.model_construct(batch_size=1)
+    features = FeatureParameters.model_construct(batch_size=1)
+    assert branches.model_dump() == features.model_dump()
+    assert fingerprint([branches], errors) != fingerprint([features], errors)
 
 
 def test_saved_tensors_are_read_back(tmp_path):

@@ -8,8 +8,9 @@ import pytest
 import yaml
 from matplotlib import pyplot as plt
 
+from btsee_lib.config import params
+from btsee_lib.experiment import repository_root
 from btsee_lib.store import reports
-from btsee_lib.config import params, repository_root
 from btsee_lib.store.reports import Report
 
 
@@ -47,7 +48,7 @@ def recorded(workspace):
 
 
 @pytest.fixture
-def said(capsys):
+def printed(capsys):
     """What an expectation prints."""
 
     def expect(*arguments, **options):
@@ -122,58 +123,58 @@ def test_recorded_numbers_overrule_those_of_a_trial(record):
     assert Report("06_conclusions").numbers_so_far() == {"accuracy": 0.9}
 
 
-def test_what_agrees_gives_the_same_sentence(recorded, said):
+def test_what_agrees_gives_the_same_sentence(recorded, printed):
     recorded(accuracy=0.91)
-    sentences = {said("accuracy", value, within=0.02) for value in (0.91, 0.93, 0.89, 0.9012)}
+    sentences = {printed("accuracy", value, within=0.02) for value in (0.91, 0.93, 0.89, 0.9012)}
     assert sentences == {"accuracy: within 0.02 of 0.91\n"}
 
 
 @pytest.mark.parametrize("value", [0.9302, 0.8898, -0.91, math.nan, math.inf])
-def test_what_does_not_agree_gives_another(recorded, said, value):
+def test_what_does_not_agree_gives_another(recorded, printed, value):
     recorded(accuracy=0.91)
-    sentence = said("accuracy", value, within=0.02)
+    sentence = printed("accuracy", value, within=0.02)
     assert sentence == f"accuracy: {value:.4g} is NOT within 0.02 of the recorded 0.91\n"
 
 
-def test_the_unit_stands_behind_the_numbers(recorded, said):
+def test_the_unit_stands_behind_the_numbers(recorded, printed):
     recorded(drop=1.5)
-    assert said("drop", 1.6, within=0.5, unit="points") == "drop: within 0.5 points of 1.5 points\n"
+    assert printed("drop", 1.6, within=0.5, unit="points") == "drop: within 0.5 points of 1.5 points\n"
     assert (
-        said("drop", 2.5, within=0.5, unit="points")
+        printed("drop", 2.5, within=0.5, unit="points")
         == "drop: 2.5 points is NOT within 0.5 points of the recorded 1.5 points\n"
     )
 
 
-def test_counts_are_exact(recorded, said):
+def test_counts_are_exact(recorded, printed):
     recorded(images=60000)
-    assert said("images", 60000, within=0) == "images: 60,000, as recorded\n"
-    assert said("images", np.int64(60000), within=0, unit="images") == "images: 60,000 images, as recorded\n"
-    assert "NOT within" in said("images", 60001, within=0)
-    assert "NOT within" in said("images", 59999.9, within=0)
+    assert printed("images", 60000, within=0) == "images: 60,000, as recorded\n"
+    assert printed("images", np.int64(60000), within=0, unit="images") == "images: 60,000 images, as recorded\n"
+    assert "NOT within" in printed("images", 60001, within=0)
+    assert "NOT within" in printed("images", 59999.9, within=0)
 
 
-def test_a_number_of_which_nothing_is_recorded_says_so(recorded, said):
-    assert said("share", 0.25, within=0.1) == "share: no value is recorded, this run has 0.25\n"
+def test_a_number_of_which_nothing_is_recorded_says_so(recorded, printed):
+    assert printed("share", 0.25, within=0.1) == "share: no value is recorded, this run has 0.25\n"
     recorded(other=1)
-    assert said("share", 0.25, within=0.1) == "share: no value is recorded, this run has 0.25\n"
+    assert printed("share", 0.25, within=0.1) == "share: no value is recorded, this run has 0.25\n"
 
 
-def test_a_number_without_a_value_says_so(recorded, said):
+def test_a_number_without_a_value_says_so(recorded, printed):
     recorded(share=None)
-    assert said("share", math.nan, within=0.1) == "share: has no value\n"
-    assert said("share", 0.25, within=0.1) == "share: no value is recorded, this run has 0.25\n"
+    assert printed("share", math.nan, within=0.1) == "share: has no value\n"
+    assert printed("share", 0.25, within=0.1) == "share: no value is recorded, this run has 0.25\n"
 
 
 @pytest.mark.parametrize(
     ("value", "within"), [(0.123456789, 0.01), (12345678, 0), (math.nan, 0.1), (0.0, 0.1), (-3.5, 0.5)]
 )
-def test_the_run_that_records_prints_what_later_runs_print(workspace, record, recorded, said, value, within):
+def test_the_run_that_records_prints_what_later_runs_print(workspace, record, recorded, printed, value, within):
     recorded(it=77.0)  # of an earlier run
     record()
-    first = said("it", value, within=within)
+    first = printed("it", value, within=within)
     recorded(**reports.read_numbers(workspace / "artifacts" / "reports"))
     record("0")
-    assert said("it", value, within=within) == first
+    assert printed("it", value, within=within) == first
     assert "NOT" not in first
 
 
@@ -196,8 +197,42 @@ def test_a_run_on_another_data_set_says_that_the_sentences_are_about_the_first(c
     )
 
 
-def test_a_published_table_is_read_again(workspace):
-    tables = workspace / "reports" / "tables"
-    tables.mkdir(parents=True)
-    (tables / "scaling.csv").write_text("images,seconds\n100,0.5\n")
-    assert reports.recorded_table("scaling")["seconds"].tolist() == [0.5]
+def write_table(folder, name, text):
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.csv").write_text(text)
+
+
+def test_a_table_of_an_earlier_notebook_is_the_published_one_until_that_notebook_has_run(workspace):
+    write_table(workspace / "reports" / "tables", "wins", "gain\n0.5\n")
+    assert reports.made_table("05_evaluation", "wins")["gain"].tolist() == [0.5]
+    write_table(workspace / "artifacts" / "reports" / "05_evaluation", "wins", "gain\n0.75\n")
+    assert reports.made_table("05_evaluation", "wins")["gain"].tolist() == [0.75]
+
+
+@pytest.fixture
+def profile(workspace, monkeypatch):
+    """The folder of a profile, which is the working directory."""
+    home = workspace / "reports" / "cinic-10"
+    home.mkdir(parents=True)
+    (home / "dvc.yaml").touch()
+    monkeypatch.chdir(home)
+    return home
+
+
+def test_a_measured_table_is_the_same_for_all_profiles(workspace, profile, monkeypatch):
+    write_table(workspace / "reports" / "measured", "scaling", "images,seconds\n100,0.5\n")
+    assert reports.measured_table("scaling")["seconds"].tolist() == [0.5]
+    monkeypatch.chdir(workspace)
+    assert reports.measured_table("scaling")["seconds"].tolist() == [0.5]
+
+
+def test_the_claims_of_all_profiles_stand_beside_those_of_the_main_experiment(workspace, profile, monkeypatch):
+    for name in ("full-width", "cinic-10"):
+        write_table(workspace / "reports" / "experiments", name, f"claim\n{name}\n")
+    assert reports.claims_of_profiles() == {}
+    monkeypatch.chdir(workspace)
+    found = reports.claims_of_profiles()
+    assert {name: table["claim"].tolist() for name, table in found.items()} == {
+        "cinic-10": ["cinic-10"],
+        "full-width": ["full-width"],
+    }

@@ -1,42 +1,33 @@
 import dataclasses
+import json
 import shutil
 
 import pytest
 import torch
 import yaml
+from small_experiment import small_repository
 
 from btsee_lib import boosting, training
-from btsee_lib.store import results as stored
-from btsee_lib.store.artefacts import ArtefactError
+from btsee_lib import features as features_module
 from btsee_lib.config import params
 from btsee_lib.data.splits import ImageSet
+from btsee_lib.errors import ArtefactError
+from btsee_lib.store import results
 
-SMALL = {
-    "data": {"limit": 300},
-    "backbone": {"width": 8, "epochs": 2, "reduced_epochs": 1, "batch_size": 50},
-    "features": {"batch_size": 150},
-    "branches": {"channels": 4, "epochs": 2, "batch_size": 50},
-    "boosting": {"seeds": [0], "margins": [[-0.1, 0.2]] * 3, "min_support": 5, "min_survivors": 20},
-}
+BRANCHES = {"independent": 3, "boosted": 1 + 2 + 4}
 
 
 @pytest.fixture(scope="module")
 def made(repository, tmp_path_factory):
     """A small repository in which everything that takes long has been made."""
-    root = tmp_path_factory.mktemp("small")
-    (root / "dvc.yaml").touch()
-    (root / "data").symlink_to(repository / "data")
-    content = yaml.safe_load((repository / "params.yaml").read_text())
-    (root / "params.yaml").write_text(
-        yaml.safe_dump({name: content[name] | SMALL.get(name, {}) for name in content})
-    )
+    root = small_repository(tmp_path_factory.mktemp("small"), repository)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
-        splits = stored.load_data()
-        backbone, history = stored.make_backbone(splits)
-        features = stored.make_features(backbone, splits)
-        cascades = stored.make_cascades(features)
-    return root, splits, backbone, history, features, cascades
+        splits = results.load_data()
+        backbone, history = results.make_backbone(splits)
+        features = results.make_features(backbone, splits)
+        trees = results.make_trees(features)
+    return root, splits, backbone, history, features, trees
 
 
 @pytest.fixture
@@ -66,45 +57,98 @@ def never_trains(monkeypatch):
         raise AssertionError("trained again")
 
     monkeypatch.setattr(training, "train_backbone", trains)
-    monkeypatch.setattr(stored, "store_features", trains)
+    monkeypatch.setattr(features_module, "store_features", trains)
     monkeypatch.setattr(boosting, "fit_branch", trains)
 
 
+def assert_equal_trees(first, second):
+    assert (first.scheme, first.seed) == (second.scheme, second.seed)
+    assert first.nodes.equals(second.nodes)
+    assert list(first.logits) == list(second.logits)
+    assert all(torch.equal(first.logits[name], second.logits[name]) for name in first.logits)
+    for state, other in zip(first.states, second.states, strict=True):
+        assert list(state) == list(other)
+        assert all(torch.equal(state[name], other[name]) for name in state)
+
+
 def test_what_is_there_is_loaded_and_not_made_again(inside, never_trains):
-    _, splits, backbone, history, features, cascades = inside
-    for loaded, table in (stored.make_backbone(splits), stored.load_backbone(splits)):
+    _, splits, backbone, history, features, trees = inside
+    for loaded, table in (results.make_backbone(splits), results.load_backbone(splits)):
         assert table.equals(history)
         assert all(torch.equal(a, b) for a, b in zip(loaded.parameters(), backbone.parameters(), strict=True))
         assert not any(each.requires_grad for each in loaded.parameters())
         assert not loaded.training
-    for loaded in (stored.make_features(backbone, splits), stored.load_stored_features()):
+    for loaded in (results.make_features(backbone, splits), results.load_stored_features()):
         assert torch.equal(loaded["valid"].logits, features["valid"].logits)
-    for loaded in (stored.make_cascades(features), stored.load_cascades()):
-        assert loaded[0].nodes.equals(cascades[0].nodes)
-        assert torch.equal(loaded[0].logits["test"], cascades[0].logits["test"])
+    for loaded in (results.make_trees(features), results.load_trees()):
+        assert len(loaded) == len(trees) == 2
+        for tree, expected in zip(loaded, trees, strict=True):
+            assert_equal_trees(tree, expected)
+
+
+def test_all_that_later_notebooks_need_is_loaded_at_once(inside, never_trains):
+    _, splits, backbone, _, features, trees = inside
+    found = results.load_results()
+    assert found.splits.digest == splits.digest
+    assert all(
+        torch.equal(a, b) for a, b in zip(found.backbone.parameters(), backbone.parameters(), strict=True)
+    )
+    assert torch.equal(found.features["test"].logits, features["test"].logits)
+    assert [(tree.scheme, tree.seed) for tree in found.trees] == [(tree.scheme, tree.seed) for tree in trees]
+    assert found.cost == results.cost_model(backbone, features, splits)
+    terms = boosting.calibration_terms(features, params("boosting"))
+    assert torch.equal(found.terms.precision.nan_to_num(-1), terms.precision.nan_to_num(-1))
+    assert found.terms.min_support == terms.min_support == 5
 
 
 def test_a_configuration_is_found_at_the_branches_trained_behind_its_margins(inside):
-    trained = inside[-1][0]
+    independent, boosted = inside[-1]
     for margins in boosting.configurations(params("boosting")):
-        assert trained.rows("independent", margins) == [0, 1, 2]
-        nodes = trained.nodes.loc[trained.rows("boosted", margins)]
-        assert (nodes["training"] == "boosted").all()
+        assert independent.rows(margins) == [0, 1, 2]
+        nodes = boosted.nodes.loc[boosted.rows(margins)]
         assert nodes["branch"].tolist() == [1, 2, 3]
         assert nodes["m1"].tolist()[1:] == [margins[0]] * 2
         assert nodes["m2"].tolist()[2] == margins[1]
-    assert len(trained.nodes) == len(trained.states) == 3 + 1 + 2 + 4
+    for tree in (independent, boosted):
+        assert (tree.nodes["training"] == tree.scheme).all()
+        assert len(tree.nodes) == len(tree.states) == BRANCHES[tree.scheme]
+
+
+def test_a_tree_is_read_as_it_was_written(independent, boosted_tree, tmp_path):
+    closed = dataclasses.replace(boosted_tree[-1], closed=True, state={})
+    trained = {"independent": independent, "boosted": [*boosted_tree[:-1], closed]}
+    for scheme, each in trained.items():
+        tree, folder = boosting.tree_of(scheme, 3, each), tmp_path / scheme
+        folder.mkdir()
+        results.write_tree(folder, tree)
+        again = results.read_tree(folder, scheme, 3)
+        assert_equal_trees(again, tree)
+        assert again.position == tree.position
 
 
 def test_another_seed_is_trained_beside_the_first(inside, change):
-    *_, features, cascades = inside
-    times = {path: path.stat().st_mtime_ns for path in (inside[0] / "artifacts/cascades/seed_0").iterdir()}
+    *_, features, trees = inside
+    folders = [inside[0] / f"artifacts/cascades/{scheme}_seed_0" for scheme in BRANCHES]
+    times = {path: path.stat().st_mtime_ns for folder in folders for path in folder.iterdir()}
     change("boosting", seeds=[0, 1])
-    first, second = stored.make_cascades(features)
-    assert (first.seed, second.seed) == (0, 1)
-    assert torch.equal(first.logits["test"], cascades[0].logits["test"])
-    assert not torch.equal(first.logits["test"], second.logits["test"])
+    found = results.make_trees(features)
+    assert [(tree.seed, tree.scheme) for tree in found] == [
+        (seed, scheme) for seed in (0, 1) for scheme in BRANCHES
+    ]
+    for first, second, before in zip(found[:2], found[2:], trees, strict=True):
+        assert torch.equal(first.logits["test"], before.logits["test"])
+        assert not torch.equal(first.logits["test"], second.logits["test"])
     assert times == {path: path.stat().st_mtime_ns for path in times}
+
+
+def test_a_tree_is_made_from_the_code_that_trains_it_and_its_scheme(inside):
+    for scheme in BRANCHES:
+        path = inside[0] / f"artifacts/cascades/{scheme}_seed_0/fingerprint.json"
+        made_from = json.loads(path.read_text())["made_from"]
+        assert made_from["scheme"] == scheme
+        expected = {f"btsee_lib.{name}" for name in ("boosting", "branches", "calibration", "schemes")}
+        assert expected <= set(made_from["code"])
+        assert "btsee_lib.evaluation" not in made_from["code"]
 
 
 @pytest.mark.parametrize(
@@ -113,16 +157,16 @@ def test_another_seed_is_trained_beside_the_first(inside, change):
         ("data", "limit", 200, "backbone"),
         ("backbone", "epochs", 3, "backbone"),
         ("features", "batch_size", 100, "features"),
-        ("branches", "channels", 5, "cascades"),
-        ("boosting", "min_support", 6, "cascades"),
+        ("branches", "channels", 5, "trees"),
+        ("boosting", "min_support", 6, "trees"),
     ],
 )
 def test_results_of_other_parameters_are_refused_by_key(inside, change, section, key, value, spoilt):
     _, splits, *_ = inside
     loaders = {
-        "backbone": lambda: stored.load_backbone(splits),
-        "features": stored.load_stored_features,
-        "cascades": stored.load_cascades,
+        "backbone": lambda: results.load_backbone(splits),
+        "features": results.load_stored_features,
+        "trees": results.load_trees,
     }
     change(section, **{key: value})
     for name, load in loaders.items():
@@ -136,29 +180,36 @@ def test_results_of_other_parameters_are_refused_by_key(inside, change, section,
 def test_changing_what_only_the_evaluation_reads_spoils_nothing(inside, change, never_trains):
     _, splits, _, _, features, _ = inside
     change("evaluation", resamples=77)
-    assert stored.load_backbone(splits)
-    assert stored.load_stored_features()
-    assert stored.load_cascades()
-    assert stored.make_cascades(features)
+    assert results.load_backbone(splits)
+    assert results.load_stored_features()
+    assert results.load_trees()
+    assert results.make_trees(features)
 
 
 def test_an_interrupted_training_leaves_the_features_and_is_done_again(inside, change, monkeypatch):
     *_, features, _ = inside
     change("boosting", seeds=[5])
     with monkeypatch.context() as patch:
-        patch.setattr(boosting, "train_boosted_tree", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        fit_branch = boosting.fit_branch
+
+        def stopped(number, *arguments, **others):
+            if number == 3:
+                raise KeyboardInterrupt
+            return fit_branch(number, *arguments, **others)
+
+        patch.setattr(boosting, "fit_branch", stopped)
         with pytest.raises(KeyboardInterrupt):
-            stored.make_cascades(features)
-    assert not (inside[0] / "artifacts/cascades/seed_5").exists()
-    assert stored.load_stored_features()
-    assert len(stored.make_cascades(features)[0].nodes) == 10
+            results.make_trees(features)
+    assert not list((inside[0] / "artifacts/cascades").glob("*seed_5*"))
+    assert results.load_stored_features()
+    assert [len(tree.nodes) for tree in results.make_trees(features)] == list(BRANCHES.values())
 
 
 @pytest.mark.parametrize(
     "damage", [lambda content: content[: len(content) // 2], lambda _: b"", lambda _: None]
 )
 @pytest.mark.parametrize(
-    "name", ["backbone/backbone.pt", "features/valid_branch2.npy", "cascades/seed_0/nodes.csv"]
+    "name", ["backbone/backbone.pt", "features/valid_branch2.npy", "cascades/boosted_seed_0/nodes.csv"]
 )
 def test_a_damaged_or_missing_file_is_named(inside, name, damage):
     _, splits, *_ = inside
@@ -167,9 +218,9 @@ def test_a_damaged_or_missing_file_is_named(inside, name, damage):
     spoilt = damage(whole)
     path.unlink() if spoilt is None else path.write_bytes(spoilt)
     loaders = {
-        "backbone": lambda: stored.load_backbone(splits),
-        "features": stored.load_stored_features,
-        "cascades": stored.load_cascades,
+        "backbone": lambda: results.load_backbone(splits),
+        "features": results.load_stored_features,
+        "cascades": results.load_trees,
     }
     try:
         with pytest.raises(ArtefactError, match="run 'dvc repro") as caught:
@@ -180,12 +231,25 @@ def test_a_damaged_or_missing_file_is_named(inside, name, damage):
 
 
 def test_the_cost_model_is_that_of_the_stages_and_the_branches(inside):
-    _, splits, backbone, _, features, cascades = inside
-    cost = stored.cost_model(backbone, features, splits)
+    _, splits, backbone, _, features, trees = inside
+    cost = results.cost_model(backbone, features, splits)
     assert len(cost.stages) == 4
     assert len(cost.branches) == 3
-    weights = cascades[0].states[2]["classifier.weight"].numel()
+    weights = trees[0].states[2]["classifier.weight"].numel()
     assert cost.branches[2] > weights
+
+
+def test_the_studies_are_run_once(inside, monkeypatch):
+    _, splits, backbone, _, features, _ = inside
+    cost = results.cost_model(backbone, features, splits)
+    tables = results.make_studies(features, cost)
+    assert {name: len(table) > 0 for name, table in tables.items()} == {
+        "branch_width": True,
+        "training_effort": True,
+    }
+    monkeypatch.setattr(results.branch_design, "branch_width", None)
+    again = results.make_studies(features, cost)
+    assert all(again[name].equals(table) for name, table in tables.items())
 
 
 class KilledError(Exception):
@@ -202,14 +266,14 @@ def kill(epochs):
 def test_a_killed_training_is_resumed_and_gives_the_same_file(inside, change, monkeypatch):
     root, splits, *_ = inside
     change("backbone", seed=3)
-    stored.make_backbone(splits)
+    results.make_backbone(splits)
     expected = (root / "artifacts/backbone/backbone.pt").read_bytes()
     shutil.rmtree(root / "artifacts/backbone")
     with pytest.raises(KilledError):
-        stored.make_backbone(splits, kill)
+        results.make_backbone(splits, kill)
     (left,) = (root / "artifacts/checkpoints").iterdir()
     ran = []
-    stored.make_backbone(splits, lambda epochs: ran.extend(epochs) or epochs)
+    results.make_backbone(splits, lambda epochs: ran.extend(epochs) or epochs)
     assert ran == [2]
     assert (root / "artifacts/backbone/backbone.pt").read_bytes() == expected
     assert not left.exists()
@@ -220,21 +284,21 @@ def test_a_checkpoint_of_other_parameters_or_a_damaged_one_is_not_used(inside, c
     for seed in (4, 5):
         change("backbone", seed=seed)
         with pytest.raises(KilledError):
-            stored.make_backbone(splits, kill)
+            results.make_backbone(splits, kill)
     left = sorted((root / "artifacts/checkpoints").iterdir(), key=lambda path: path.stat().st_mtime)
     assert len(left) == 2
     left[1].write_bytes(left[0].read_bytes()[:-1])
     ran = []
-    stored.make_backbone(splits, lambda epochs: ran.extend(epochs) or epochs)
+    results.make_backbone(splits, lambda epochs: ran.extend(epochs) or epochs)
     assert ran == [1, 2]
     assert list((root / "artifacts/checkpoints").iterdir()) == [left[0]]
 
 
 def test_the_images_are_part_of_what_a_backbone_is_made_from(inside):
     _, splits, *_ = inside
-    stored.make_backbone(splits)
+    results.make_backbone(splits)
     labels = splits.test.labels.clone()
     labels[0] = (labels[0] + 1) % 10
     other = dataclasses.replace(splits, test=ImageSet(splits.test.images, labels))
     with pytest.raises(ArtefactError, match=r"splits is .*, expected"):
-        stored.load_backbone(other)
+        results.load_backbone(other)

@@ -1,14 +1,17 @@
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from btsee_lib.decisions import Decisions
+from btsee_lib.evaluation import BASELINE, Cell, mean_over_seeds, of_cell
 from btsee_lib.studies import comparison
 from btsee_lib.studies.comparison import Resamples
-from btsee_lib.decisions import Decisions
-from btsee_lib.evaluation import BASELINE, CELLS, mean_over_seeds, of_cell
 from btsee_lib.uncertainty import image_weights
 
 IMAGES, SEEDS, RESAMPLES = 60, (0, 1), 200
+CELLS = [Cell(*each) for each in itertools.product(("independent", "boosted"), ("full", "survivors"))]
 MARGINS = (-0.1, 0.0, 0.1)
 REDUCTION, DROP = np.array([0.1, 0.3, 0.5]), np.array([0.0, 1.0, 3.0])
 
@@ -51,7 +54,7 @@ def test_the_resamples_are_those_of_a_plain_loop(decisions):
         for c in range(12):
             rows = np.repeat([c, 12 + c], seeds[r])
             accuracy = np.mean([decisions.correct[row][picked].mean() for row in rows])
-            macs = np.mean([decisions.macs[row][picked].mean() for row in rows])
+            macs = np.mean([decisions.cost[row][picked].mean() for row in rows])
             assert found.drop[r, c] == pytest.approx(100 * (backbone - accuracy), abs=1e-3)
             assert found.reduction[r, c] == pytest.approx(1 - macs / 400, abs=1e-5)
 

@@ -1,30 +1,42 @@
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
-from btsee_lib.studies import exit_rules
-from btsee_lib.studies.comparison import bootstrap
+from btsee_lib.calibration import EXIT_RULES
 from btsee_lib.cost import CostModel
 from btsee_lib.evaluation import mean_over_seeds
-from btsee_lib.studies.exit_rules import KNOBS
+from btsee_lib.studies import exit_rules
+from btsee_lib.studies.comparison import bootstrap
+
+COST = CostModel(stages=(100, 100, 100, 100), branches=(5, 4, 3))
 
 
 @pytest.fixture(scope="module")
-def swept(made_up_cascades, loose_limits):
-    features, cascades = made_up_cascades
-    cost = CostModel(stages=(100, 100, 100, 100), branches=(5, 4, 3))
-    return exit_rules.sweep_rules(cascades, features, cost, loose_limits)
+def swept(made_up_trees, loose_boosting_parameters):
+    features, trees = made_up_trees
+    return exit_rules.sweep_rules(trees, features, COST, loose_boosting_parameters)
 
 
 def test_a_sweep_has_a_row_for_every_seed_rule_and_knob(swept):
     names = swept.table[["seed", "rule", "knob"]].itertuples(index=False, name=None)
-    assert list(names) == [(seed, rule, knob) for seed in (0, 1) for rule in KNOBS for knob in KNOBS[rule]]
+    assert list(names) == [
+        (seed, name, knob) for seed in (0, 1) for name, rule in EXIT_RULES.items() for knob in rule.knobs
+    ]
     columns = ["seed", "rule", "knob", "accuracy", "drop", "reduction", "exit1", "exit2", "exit3", "exit4"]
     assert list(swept.table.columns) == [*columns, "valid_drop", "valid_reduction"]
     assert swept.correct.shape == (len(swept.table), 120)
 
 
-@pytest.mark.parametrize("rule", KNOBS)
+def test_a_sweep_may_be_of_some_rules_only(swept, made_up_trees, loose_boosting_parameters):
+    features, trees = made_up_trees
+    rules = {"entropy": EXIT_RULES["entropy"]}
+    found = exit_rules.sweep_rules(trees, features, COST, loose_boosting_parameters, rules).table
+    expected = swept.table[swept.table["rule"] == "entropy"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(found, expected)
+
+
+@pytest.mark.parametrize("rule", EXIT_RULES)
 def test_a_looser_knob_lets_no_fewer_out_at_the_first_branch(swept, rule):
     for _, rows in swept.table[swept.table["rule"] == rule].groupby("seed"):
         assert (rows["exit1"].diff().dropna() >= 0).all()
@@ -35,9 +47,9 @@ def test_a_looser_knob_lets_no_fewer_out_at_the_first_branch(swept, rule):
     ("rule", "knob", "out"),
     [("confidence", 0.9, lambda p: p.max() >= 0.9), ("entropy", 0.3, lambda p: -(p * np.log(p)).sum() <= 0.3)],
 )
-def test_a_rule_of_one_threshold_lets_out_what_it_says(made_up_cascades, swept, rule, knob, out):
-    _, (trained, _) = made_up_cascades
-    shares = trained.logits["test"][1].double().softmax(-1).numpy()
+def test_a_rule_of_one_threshold_lets_out_what_it_says(made_up_trees, swept, rule, knob, out):
+    _, (tree, _) = made_up_trees
+    shares = tree.logits["test"][0].double().softmax(-1).numpy()
     table = swept.table
     row = table[(table["seed"] == 0) & (table["rule"] == rule) & (table["knob"] == knob)].iloc[0]
     assert row["exit1"] == pytest.approx(np.mean([out(p) for p in shares]))

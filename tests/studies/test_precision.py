@@ -15,7 +15,7 @@ def test_float32_is_the_cascade_as_it_is_and_bfloat16_decides_nearly_alike(casca
     exact, rough = table.loc["32-true"], table.loc["bf16-mixed"]
     exits = cascade.predict(splits.normalise(splits.test.images))
     assert exact["accuracy"] == pytest.approx(float((exits.label == splits.test.labels).double().mean()))
-    macs = cost.exit_macs(cascade.thresholds)[exits.exit].double().mean()
+    macs = cost.by_exit(cascade.thresholds)[exits.exit].double().mean()
     assert exact["mean_macs"] == pytest.approx(float(macs), rel=1e-3)
     assert (exact[["other_exit", "other_label", "accuracy_change", "macs_change"]] == 0).all()
     assert 0 < rough["other_exit"] < 0.1

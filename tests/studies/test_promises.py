@@ -2,9 +2,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from btsee_lib.studies import promises
-from btsee_lib.boosting import backbone_precision
+from btsee_lib.boosting import backbone_precision, calibration_terms
 from btsee_lib.calibration import calibrate, confidence_and_class
+from btsee_lib.studies import promises
 from btsee_lib.studies.promises import Promises
 from btsee_lib.uncertainty import share_interval
 
@@ -13,34 +13,36 @@ CHECKED = (-0.5, 0.0, 0.1)  # the first asks for more than certainty
 
 
 @pytest.fixture(scope="module")
-def checked(made_up_cascades, loose_limits):
-    features, cascades = made_up_cascades
-    return promises.check_promises(cascades, features, loose_limits, CHECKED)
+def checked(made_up_trees, loose_boosting_parameters):
+    features, trees = made_up_trees
+    return promises.check_promises(trees, features, loose_boosting_parameters, CHECKED)
 
 
-def exits_by_hand(sure, said, thresholds):
+def exits_by_hand(sure, predicted, thresholds):
     """For each image the branch at which it leaves, or 3."""
     return [
-        next((b for b in range(3) if sure[b, i] >= thresholds[b, said[b, i]]), 3) for i in range(sure.shape[1])
+        next((b for b in range(3) if sure[b, i] >= thresholds[b, predicted[b, i]]), 3)
+        for i in range(sure.shape[1])
     ]
 
 
 @pytest.mark.parametrize("calibration", ["full", "survivors"])
-def test_promises_agree_with_a_plain_loop(made_up_cascades, loose_limits, checked, calibration):
-    features, (_, trained) = made_up_cascades
+def test_promises_agree_with_a_plain_loop(made_up_trees, loose_boosting_parameters, checked, calibration):
+    features, (_, tree) = made_up_trees
     valid, test = features["valid"], features["test"]
-    bars = (backbone_precision(features) - 0.1).expand(3, -1)
-    said = {name: confidence_and_class(trained.logits[name][1:]) for name in ("valid", "test")}
-    thresholds = calibrate(*said["valid"], valid.labels, bars, loose_limits.min_support, calibration)
-    taken = exits_by_hand(*said["test"], thresholds)
+    bars = backbone_precision(features) - 0.1
+    outputs = {name: confidence_and_class(tree.logits[name]) for name in ("valid", "test")}
+    terms = calibration_terms(features, loose_boosting_parameters)
+    thresholds = calibrate(*outputs["valid"], valid.labels, [0.1] * 3, terms, calibration)
+    taken = exits_by_hand(*outputs["test"], thresholds)
     expected = []
     for b in range(3):
         for c in range(CLASSES):
-            gone = [i for i in range(IMAGES) if taken[i] == b and said["test"][1][b, i] == c]
+            gone = [i for i in range(IMAGES) if taken[i] == b and outputs["test"][1][b, i] == c]
             hits = sum(int(test.labels[i]) == c for i in gone)
             if gone:
                 low, high = share_interval(hits, len(gone))
-                bar = float(bars[b, c])
+                bar = float(bars[c])
                 broken = high < bar
                 share = hits / len(gone)
                 expected.append((b + 1, c, bar, len(gone), share, low, high, False, broken))

@@ -1,0 +1,1 @@
+"""What a stage of ``dvc.yaml`` runs: ``python -m btsee_lib.pipeline``."""

@@ -1,0 +1,119 @@
+"""Execute a notebook through papermill, and clean what changes between two equal runs."""
+
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from btsee_lib.config import check_params
+from btsee_lib.errors import ParameterError
+from btsee_lib.experiment import RECORDING, current_experiment
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
+
+
+def sources() -> dict[str, Path]:
+    """Return the notebooks of the repository, by name."""
+    return {path.stem: path for path in sorted((current_experiment().root / "notebooks").glob("*.ipynb"))}
+
+
+def source_of(name: str) -> Path:
+    """Return the file of a notebook.
+
+    Raises
+    ------
+    ParameterError
+        If there is no notebook of that name.
+    """
+    known = sources()
+    if name not in known:
+        raise ParameterError(f"no notebook '{name}' in notebooks/: use one of {', '.join(known)}")
+    return known[name]
+
+
+def run(name: str) -> None:
+    """Execute ``notebooks/NAME.ipynb`` into the artefact folder ``reports/NAME``.
+
+    Its kernel starts in the experiment's own folder of notebooks, from which it knows the experiment. The
+    executed notebook gets its final name only if every cell ran.
+    """
+    # It would build a grammar of web addresses, for seconds, each time that nbformat is imported.
+    sys.modules.setdefault("rfc3987_syntax", None)
+    import nbformat
+    import papermill
+
+    source = source_of(name)
+    check_params()
+    start = current_experiment().home / "notebooks"
+    start.mkdir(exist_ok=True)
+    folder = current_experiment().artifacts / "reports" / name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    partial = folder / f".{name}.partial.ipynb"
+    started = time.perf_counter()
+    os.environ[RECORDING] = "1"
+    print(f"{name}: running (its first cell tells how long that takes)", flush=True)
+    try:
+        papermill.execute_notebook(
+            source, partial, cwd=start, kernel_name="python3", progress_bar=False, stderr_file=sys.stderr
+        )
+    except papermill.exceptions.PapermillExecutionError as problem:
+        partial.unlink(missing_ok=True)
+        sys.exit(f"{name}: cell {problem.exec_count} failed: {problem.ename}: {problem.evalue}")
+    notebook = nbformat.read(partial, as_version=4)
+    nbformat.write(clean(notebook), folder / f"{name}.ipynb")
+    partial.unlink()
+    note_time(name, time.perf_counter() - started)
+
+
+def clean(notebook: "NotebookNode") -> "NotebookNode":
+    """Remove what differs between two equal runs: times, random ids, and the progress bars on stderr."""
+    notebook.metadata = {
+        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+        "language_info": {"name": "python"},
+    }
+    for number, cell in enumerate(notebook.cells):
+        cell["id"] = f"cell-{number:03d}"
+        tags = [tag for tag in cell.metadata.get("tags", []) if tag != "injected-parameters"]
+        cell.metadata = {"tags": tags} if tags else {}
+        if cell.cell_type == "code":
+            cell.outputs = merge_streams(output for output in cell.outputs if output.get("name") != "stderr")
+    return notebook
+
+
+def merge_streams(outputs: Iterable["NotebookNode"]) -> list["NotebookNode"]:
+    """Join consecutive pieces of printed text: where a kernel cuts them is chance."""
+    merged: list[NotebookNode] = []
+    for output in outputs:
+        if merged and output.output_type == "stream" == merged[-1].output_type:
+            merged[-1].text += output.text
+        else:
+            merged.append(output)
+    return merged
+
+
+def note_time(name: str, seconds: float) -> None:
+    """Keep how long a notebook took, in a file that nothing depends on."""
+    path = _times_file()
+    times = json.loads(path.read_text()) if path.is_file() else {}
+    times[name] = round(seconds, 1)
+    path.write_text(json.dumps(times, indent=1, sort_keys=True) + "\n")
+    print(f"{name}: {seconds:.0f} s", flush=True)
+
+
+def print_times() -> None:
+    """Say how long each notebook took when it last ran."""
+    times = json.loads(_times_file().read_text()) if _times_file().is_file() else {}
+    for name, seconds in times.items():
+        print(f"  {name:28} {seconds:6.0f} s")
+    experiment = current_experiment()
+    print(f"Results: {experiment.reports.relative_to(experiment.root)}/ (notebooks, figures, tables, model)")
+
+
+def _times_file() -> Path:
+    return current_experiment().artifacts / "times.json"

@@ -1,0 +1,37 @@
+"""Artefacts with fingerprints, the results that take long, and what a notebook leaves behind."""
+
+from btsee_lib.compute import set_up_torch
+from btsee_lib.config import params
+from btsee_lib.store.reports import Report, claims_of_profiles, made_table, measured_table, show
+from btsee_lib.store.results import (
+    cost_model,
+    load_backbone,
+    load_data,
+    load_results,
+    load_stored_features,
+    load_trees,
+    make_backbone,
+    make_features,
+    make_studies,
+    make_trees,
+)
+
+__all__ = [
+    "Report",
+    "claims_of_profiles",
+    "cost_model",
+    "load_backbone",
+    "load_data",
+    "load_results",
+    "load_stored_features",
+    "load_trees",
+    "made_table",
+    "make_backbone",
+    "make_features",
+    "make_studies",
+    "make_trees",
+    "measured_table",
+    "params",
+    "set_up_torch",
+    "show",
+]

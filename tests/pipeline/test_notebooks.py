@@ -1,0 +1,100 @@
+import copy
+import json
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from btsee_lib.errors import ParameterError
+from btsee_lib.pipeline import notebooks
+
+
+def printed(text, name="stdout"):
+    return new_output("stream", name=name, text=text)
+
+
+def executed_notebook(seconds="0.123", pieces=("one\n", "two\n")):
+    """A notebook as papermill leaves it: with times, random ids, a progress bar, and text in pieces."""
+    outputs = [printed(pieces[0]), printed(f"50 % {seconds}", "stderr"), *map(printed, pieces[1:])]
+    outputs.append(new_output("execute_result", data={"text/plain": "3"}, execution_count=2))
+    outputs.append(printed("three\n"))
+    cells = [
+        new_markdown_cell("# Title"),
+        new_code_cell("x = 1", metadata={"tags": ["parameters"]}, execution_count=1),
+        new_code_cell("x = 2", metadata={"tags": ["injected-parameters"]}, execution_count=2),
+        new_code_cell("print(x)", execution_count=3, outputs=outputs),
+    ]
+    for cell in cells:
+        cell.metadata["papermill"] = {"duration": seconds}
+        cell.metadata["execution"] = {"iopub.status.busy": seconds}
+    return new_notebook(
+        cells=cells,
+        metadata={"papermill": {"duration": seconds}, "kernelspec": {"name": "x", "display_name": seconds}},
+    )
+
+
+def as_text(notebook):
+    return nbformat.writes(notebooks.clean(copy.deepcopy(notebook)))
+
+
+def test_two_equal_runs_are_cleaned_to_the_same_text():
+    first = executed_notebook("0.1", ("one\n", "two\n"))
+    second = executed_notebook("9.9", ("o", "ne\ntw", "o\n"))
+    assert nbformat.writes(first) != nbformat.writes(second)
+    assert as_text(first) == as_text(second)
+    assert as_text(first) != as_text(executed_notebook("0.1", ("one\n", "three\n")))
+
+
+def test_a_cleaned_notebook_is_valid_and_stays_as_it_is():
+    cleaned = notebooks.clean(executed_notebook())
+    nbformat.validate(cleaned)
+    assert as_text(cleaned) == nbformat.writes(cleaned)
+
+
+def test_cleaning_numbers_the_cells_and_keeps_their_own_tags():
+    cells = notebooks.clean(executed_notebook()).cells
+    assert [cell["id"] for cell in cells] == ["cell-000", "cell-001", "cell-002", "cell-003"]
+    assert [cell.metadata for cell in cells] == [{}, {"tags": ["parameters"]}, {}, {}]
+
+
+def test_cleaning_keeps_sources_counts_and_results():
+    before, after = executed_notebook(), notebooks.clean(executed_notebook())
+    assert [cell.source for cell in after.cells] == [cell.source for cell in before.cells]
+    counts = [cell.execution_count for cell in after.cells if cell.cell_type == "code"]
+    assert counts == [1, 2, 3]
+    outputs = after.cells[-1].outputs
+    assert [output.output_type for output in outputs] == ["stream", "execute_result", "stream"]
+    assert [outputs[0].text, outputs[2].text] == ["one\ntwo\n", "three\n"]
+    assert all(output.get("name") != "stderr" for output in outputs)
+
+
+def test_printed_text_is_joined_only_where_it_is_consecutive():
+    figure = new_output("display_data", data={"text/plain": "a figure"})
+    outputs = [figure, printed("a"), printed("b"), figure, figure, printed("c")]
+    merged = notebooks.merge_streams(outputs)
+    assert [output.get("text") for output in merged] == [None, "ab", None, None, "c"]
+    assert notebooks.merge_streams([]) == []
+
+
+@pytest.mark.parametrize("name", ["../backbone", "02", ""])
+def test_a_notebook_that_does_not_exist_is_refused_by_name_before_anything_is_removed(name, workspace):
+    (workspace / "notebooks").mkdir()
+    (workspace / "notebooks" / "02_backbone.ipynb").touch()
+    kept = workspace / "artifacts" / "backbone" / "backbone.pt"
+    kept.parent.mkdir(parents=True)
+    kept.touch()
+    with pytest.raises(ParameterError, match=r"no notebook .* use one of 02_backbone"):
+        notebooks.run(name)
+    assert kept.is_file()
+
+
+def test_times_are_kept_and_printed(workspace, capsys):
+    (workspace / "artifacts").mkdir()
+    notebooks.note_time("b", 12.34)
+    notebooks.note_time("a", 100)
+    notebooks.note_time("b", 7)
+    assert json.loads((workspace / "artifacts" / "times.json").read_text()) == {"a": 100, "b": 7}
+    capsys.readouterr()
+    notebooks.print_times()
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split() for line in lines[:2]] == [["a", "100", "s"], ["b", "7", "s"]]

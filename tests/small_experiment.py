@@ -1,0 +1,25 @@
+"""An experiment of a few hundred images: the changes to ``params.yaml``, and a repository that holds it."""
+
+from pathlib import Path
+
+import yaml
+
+SMALL = {
+    "data": {"limit": 300},
+    "backbone": {"width": 8, "epochs": 2, "reduced_epochs": 1, "batch_size": 50},
+    "features": {"batch_size": 150},
+    "branches": {"channels": 4, "epochs": 2, "batch_size": 50},
+    "boosting": {"seeds": [0], "margins": [[-0.1, 0.2]] * 3, "min_support": 5, "min_survivors": 20},
+}
+
+
+def small_repository(root: Path, repository: Path, processes: int = 1) -> Path:
+    """Fill a folder with what makes it a repository of the small experiment, in which nothing has been made."""
+    root.mkdir(exist_ok=True)
+    (root / "dvc.yaml").touch()
+    (root / "data").symlink_to(repository / "data")
+    content = yaml.safe_load((repository / "params.yaml").read_text())
+    content = {name: content[name] | SMALL.get(name, {}) for name in content}
+    content["compute"]["processes"] = processes
+    (root / "params.yaml").write_text(yaml.safe_dump(content))
+    return root
