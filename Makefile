@@ -8,9 +8,10 @@ READY := $(VENV)/.ready
 # The folder of the experiment: the repository, or that of a profile (make repro PROFILE=cifar-10).
 HOME_OF := $(if $(PROFILE),reports/$(PROFILE),.)
 REPORTS := $(if $(PROFILE),reports/$(PROFILE),reports)
+COPY := artifacts/verify
 NBVAL := TQDM_DISABLE=1 pytest --nbval --nbval-current-env -p no:cacheprovider
 .DEFAULT_GOAL := help
-.PHONY: help setup profile data repro scale industrial test lint unit pipeline notebooks check artefacts figures lab clean
+.PHONY: help setup profile data repro scale industrial test lint unit pipeline notebooks check artefacts verify figures readme lab clean
 
 help:  ## list the commands
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1#/p' $(MAKEFILE_LIST) | awk -F'#' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -72,8 +73,20 @@ artefacts: data
 	@echo "== what takes long is trained first, where that has not been done yet"
 	@cd $(HOME_OF) && python -m btsee_lib.pipeline artefacts
 
+verify: data  ## run everything again from scratch in a copy and compare the claims; of a profile: PROFILE=cifar-10
+	@git diff --quiet HEAD || { echo "commit your changes first: the copy is of the last commit"; exit 1; }
+	rm -rf $(COPY)
+	git clone --quiet . $(COPY)
+	ln -s "$(CURDIR)/data" $(COPY)/data
+	@$(if $(PROFILE),cd $(COPY) && python -m btsee_lib.pipeline profile $(PROFILE))
+	cd $(COPY)/$(HOME_OF) && PYTHONPATH="$(CURDIR)/$(COPY)" dvc repro --force
+	@cd $(HOME_OF) && python -m btsee_lib.pipeline verify $(COPY)
+
 figures: profile  ## draw the figures again from the tables in git, without training
 	@cd $(HOME_OF) && python -m btsee_lib.pipeline figures
+
+readme: setup  ## fill the README's tables from the results in git
+	@python -m btsee_lib.pipeline readme
 
 lab: setup  ## JupyterLab on the notebooks
 	jupyter lab --notebook-dir=notebooks

@@ -108,7 +108,9 @@ def branch_seed(seed: int, number: int) -> int:
 def initial_branch(number: int, features: Features, parameters: "BranchParameters", seed: int) -> nn.Module:
     """Return branch ``number`` (1, 2, ...) with the initial weights that belong to the seed."""
     train = features["train"]
-    return new_branch(train.squeezed[number - 1], train.logits.shape[1], parameters, branch_seed(seed, number))
+    torch.manual_seed(branch_seed(seed, number))
+    shape, classes = train.squeezed[number - 1].shape[1:], train.logits.shape[1]
+    return new_branch(shape, classes, parameters.channels[number - 1], parameters.kernel_size)
 
 
 def training_targets(train: SplitFeatures, parameters: "BranchParameters") -> Tensor:
@@ -206,13 +208,11 @@ def train_tree(
     Raises
     ------
     ParameterError
-        If there are not as many lists of margins as branches.
+        If there are not as many lists of margins, or numbers of channels, as branches.
     """
-    branches, lists = len(features["train"].squeezed), len(boosting_parameters.margins)
-    if branches != lists:
-        raise ParameterError(
-            f"params.yaml: boosting.margins has {lists} lists: give one for each of the {branches} branches"
-        )
+    branches = len(features["train"].squeezed)
+    check_one_a_branch("boosting.margins", boosting_parameters.margins, branches)
+    check_one_a_branch("branches.channels", branch_parameters.channels, branches)
     terms, valid = calibration_terms(features, boosting_parameters), features["valid"]
 
     def grow(number: int, margins: tuple[float, ...], survivors: Survivors) -> Iterator[TrainedBranch]:
@@ -234,6 +234,14 @@ def train_tree(
             yield from grow(number + 1, (*margins, margin), remaining)
 
     yield from grow(1, (), everyone(features))
+
+
+def check_one_a_branch(key: str, values: Sequence, branches: int) -> None:
+    """Refuse a parameter that is a list with another number of entries than the backbone has branches."""
+    if len(values) != branches:
+        raise ParameterError(
+            f"params.yaml: {key} has {len(values)} entries: give one for each of the {branches} branches"
+        )
 
 
 def _record(

@@ -1,14 +1,16 @@
-"""The lightweight branch: strips of a feature map through small 1-D convolutions.
+"""The lightweight branch: a coarse grid of a feature map through two small 1-D convolutions.
 
-A branch reads what its ``squeeze`` leaves of a feature map, (N, C, L), and answers with logits (N, K).
-``squeeze`` has no parameters, so its result is stored once and all training starts from there.
+A branch reads what its ``squeeze`` leaves of a feature map and answers with logits (N, K). ``squeeze`` has
+no parameters, so its result is stored once and all training starts from there.
 """
 
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from btsee_lib.compute import borrowed
 
@@ -18,35 +20,42 @@ if TYPE_CHECKING:
 
 Losses = Callable[[Tensor, Tensor], Tensor]
 CROSS_ENTROPY = nn.CrossEntropyLoss(reduction="none")
+CELLS = 8  # a side of the grid has no more
 
 
-class Conv1dBranch(nn.Module):
-    """A 1-D convolution of stride 2, shared by both strips, and a linear classifier.
+class Conv1dBranch(nn.Sequential):
+    """A 1-D convolution along the rows of a grid, another along its columns, and a linear classifier.
+
+    Both have stride 2, so that the classifier sees a grid of half the side. How the paper feeds its 1-D
+    convolutions is not published: pairs of them that stand in for a convolution in two dimensions are those
+    of Szegedy 2016 (arXiv 1512.00567).
 
     Parameters
     ----------
     in_channels : channels of the stage that the branch reads, C.
     num_classes : number of classes, K.
-    channels : channels of the convolution: the width of the branch.
-    kernel_size : its kernel size, odd.
+    channels : channels of both convolutions: the width of the branch.
+    kernel_size : their kernel size, odd, 3 at least.
 
-    The classifier sees every position of both strips. Their length is taken from the first input.
+    The size of the grid is taken from the first input.
     """
 
-    def __init__(self, in_channels: int, num_classes: int, channels: int = 48, kernel_size: int = 5):
-        super().__init__()
-        if kernel_size % 2 == 0:
-            raise ValueError(f"kernel_size is {kernel_size}: use an odd number")
-        self.convolution = nn.Sequential(
-            nn.Conv1d(in_channels, channels, kernel_size, stride=2, padding=kernel_size // 2, bias=False),
-            nn.BatchNorm1d(channels),
-            nn.ReLU(),
+    def __init__(self, in_channels: int, num_classes: int, channels: int = 48, kernel_size: int = 3):
+        if kernel_size < 3 or kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size is {kernel_size}: use an odd number from 3 on")
+        # A kernel of one row is a 1-D convolution that goes along all rows at once.
+        super().__init__(
+            OrderedDict(
+                along_rows=_convolution(in_channels, channels, (1, kernel_size)),
+                along_columns=_convolution(channels, channels, (kernel_size, 1)),
+                flatten=nn.Flatten(),
+                classifier=nn.LazyLinear(num_classes),
+            )
         )
-        self.classifier = nn.LazyLinear(num_classes)
 
     @staticmethod
     def squeeze(feature_map: Tensor) -> Tensor:
-        """Average a square map over its width and over its height, and lay the two strips end to end.
+        """Average a square map over square cells, at most 8 a side and at least 2 x 2 values each.
 
         Parameters
         ----------
@@ -55,29 +64,29 @@ class Conv1dBranch(nn.Module):
         Returns
         -------
         Tensor
-            (N, C, H + W): first a value for each row, then one for each column. After strip pooling
-            (Hou 2020, arXiv 2003.13328); how the paper feeds its 1-D convolutions is not published.
+            (N, C, G, G). A last cell that reaches over the edge averages what there is.
         """
         if feature_map.ndim != 4 or feature_map.shape[2] != feature_map.shape[3]:
             shape = tuple(feature_map.shape)
-            raise ValueError(f"strip pooling expects a map (N, C, H, W) with H = W, not {shape}")
-        return torch.cat([feature_map.mean(3), feature_map.mean(2)], dim=2)
-
-    def forward(self, squeezed: Tensor) -> Tensor:
-        """Return logits (N, K) for strips (N, C, H + W)."""
-        number, channels, length = squeezed.shape
-        # Rows and columns become separate samples, so one set of filters serves both.
-        strips = (
-            squeezed.unflatten(2, (2, length // 2)).transpose(1, 2).reshape(2 * number, channels, length // 2)
-        )
-        return self.classifier(self.convolution(strips).reshape(number, -1))
+            raise ValueError(f"a branch expects a map (N, C, H, W) with H = W, not {shape}")
+        cell = max(2, -(-feature_map.shape[2] // CELLS))
+        return functional.avg_pool2d(feature_map, cell, ceil_mode=True, count_include_pad=False)
 
 
-def new_branch(squeezed: Tensor, num_classes: int, parameters: "BranchParameters", seed: int) -> Conv1dBranch:
-    """Return an untrained branch for squeezed maps like these, (N, C, L), with the weights of a seed."""
-    torch.manual_seed(seed)
-    branch = Conv1dBranch(squeezed.shape[1], num_classes, parameters.channels, parameters.kernel_size).eval()
-    branch(squeezed[:1].cpu().float())  # the classifier takes its size from the first input
+def _convolution(channels_in: int, channels_out: int, kernel: tuple[int, int]) -> nn.Sequential:
+    """A convolution of stride 2 along the one axis on which its kernel is long."""
+    stride, padding = (tuple(2 if side > 1 else 1 for side in kernel)), tuple(side // 2 for side in kernel)
+    return nn.Sequential(
+        nn.Conv2d(channels_in, channels_out, kernel, stride, padding, bias=False),
+        nn.BatchNorm2d(channels_out),
+        nn.ReLU(),
+    )
+
+
+def new_branch(in_shape: Sequence[int], num_classes: int, channels: int, kernel_size: int) -> Conv1dBranch:
+    """Return an untrained branch for squeezed maps of a shape (C, G, G), in evaluation mode."""
+    branch = Conv1dBranch(in_shape[0], num_classes, channels, kernel_size).eval()
+    branch(torch.zeros(1, *in_shape))  # the classifier takes its size from the first input
     return branch
 
 
@@ -90,11 +99,11 @@ def train_branch(
     weights: Tensor | None = None,
     losses: Losses = CROSS_ENTROPY,
 ) -> None:
-    """Train a branch in place on stored strips.
+    """Train a branch in place on stored, squeezed maps.
 
     Parameters
     ----------
-    squeezed : float32 or float16 (N, C, L), memory-mapped, of which only the batches are read; or on
+    squeezed : float32 or float16 (N, C, G, G), memory-mapped, of which only the batches are read; or on
         the compute device.
     targets : int64 (N,), the labels to learn.
     seed : decides the order of the samples.
@@ -141,7 +150,7 @@ def sample_batches(chosen: Tensor, steps: int, batch_size: int, generator: torch
 
 
 def branch_logits(branch: nn.Module, squeezed: Tensor, batch_size: int = 5000) -> Tensor:
-    """Return the logits (N, K), on the CPU, of a trained branch for stored strips (N, C, L)."""
+    """Return the logits (N, K), on the CPU, of a trained branch for squeezed maps (N, C, G, G)."""
     branch.eval()
     with borrowed(branch) as device, torch.inference_mode():
         return torch.cat([branch(batch.to(device).float()).cpu() for batch in squeezed.split(batch_size)])

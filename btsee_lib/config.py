@@ -76,7 +76,6 @@ class BackboneParameters(Section):
     reduced_size: Annotated[Int, Field(ge=8)]
     batch_size: Positive
     learning_rate: Rate
-    schedule: Literal["one-cycle", "cosine"]
     momentum: Annotated[Float, Field(ge=0, lt=1)]
     weight_decay: Annotated[Float, Field(ge=0, le=1)]
     label_smoothing: Annotated[Float, Field(ge=0, lt=1)]
@@ -90,8 +89,8 @@ class FeatureParameters(Section):
 
 
 class BranchParameters(Section):
-    channels: Positive
-    kernel_size: Literal[1, 3, 5, 7, 9, 11]
+    channels: Annotated[list[Positive], Field(min_length=1)]
+    kernel_size: Literal[3, 5, 7, 9, 11]
     labels: Literal["truth", "backbone"]
     epochs: Positive
     batch_size: Positive

@@ -11,9 +11,8 @@ from btsee_lib.cascade import Exits, simulate
 from btsee_lib.cost import CostModel
 from btsee_lib.features import SplitFeatures
 
-Outputs = dict[
-    str, tuple[Tensor, Tensor]
-]  # by split: how sure branches are and the class they name, (B, N) each
+# By split: how sure branches are and the class that they name, (B, N) each.
+Outputs = dict[str, tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)

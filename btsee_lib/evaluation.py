@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from scipy.stats import binomtest
 from torch import Tensor
 
 from btsee_lib.boosting import BranchTree, Features, calibration_terms, configurations, margin_names
@@ -34,7 +33,8 @@ class Cell(NamedTuple):
 
 
 BASELINE, BTS_EE = Cell("independent", FULL), Cell("boosted", SURVIVORS)
-TIE = 1e-6  # points: smaller differences are of rounding
+CALIBRATION_ALONE = Cell("independent", SURVIVORS)
+TIES = (1e-4, 1e-6)  # of a drop (points) and of a reduction (share): smaller differences are of rounding
 
 
 class Calibrated(NamedTuple):
@@ -140,7 +140,9 @@ def on_front(drop: Sequence[float], reduction: Sequence[float]) -> np.ndarray:
 
     A point is beaten if another drops no more and reduces more, or drops less and reduces no less.
     """
-    drop, reduction = np.asarray(drop), np.asarray(reduction)
+    drop, reduction = (
+        np.round(np.asarray(each) / tie) for each, tie in zip((drop, reduction), TIES, strict=True)
+    )
     no_worse = (drop[:, None] >= drop) & (reduction[:, None] <= reduction)
     better = (drop[:, None] > drop) | (reduction[:, None] < reduction)
     return ~(no_worse & better).any(1)
@@ -161,16 +163,6 @@ def drop_at(reduction: np.ndarray, drop: np.ndarray, at: np.ndarray) -> np.ndarr
     return np.interp(at, reduction[order], drop[order])
 
 
-def distance_to_front(reduction: np.ndarray, drop: np.ndarray, front: np.ndarray) -> np.ndarray:
-    """Points of accuracy by which each configuration (R,) beats the front at its own reduction.
-
-    The front starts at the bare backbone, which saves nothing and loses nothing. Beyond its other end
-    its last drop is taken, which is in the front's favour.
-    """
-    curve = [np.concatenate([[0.0], values[front]]) for values in (reduction, drop)]
-    return drop_at(*curve, reduction) - drop
-
-
 def recommend(mean_table: pd.DataFrame, max_drops: Iterable[float]) -> pd.DataFrame:
     """Per cell and allowed drop, the configuration that saves most on ``valid``.
 
@@ -187,11 +179,3 @@ def recommend(mean_table: pd.DataFrame, max_drops: Iterable[float]) -> pd.DataFr
                 best = allowed.loc[allowed["valid_reduction"].idxmax()]
                 rows.append({"max_drop": max_drop, "position": best.name, **best.to_dict()})
     return pd.DataFrame(rows, columns=["max_drop", "position", *mean_table.columns])
-
-
-def sign_test(gains: Iterable[float]) -> dict[str, float]:
-    """Count wins, losses and ties, with the two-sided p of as uneven a count by chance."""
-    gains = np.asarray(list(gains))
-    wins, losses = int((gains > TIE).sum()), int((gains < -TIE).sum())
-    p = binomtest(wins, wins + losses).pvalue if wins + losses else 1.0
-    return {"wins": wins, "losses": losses, "ties": len(gains) - wins - losses, "p": p}

@@ -9,6 +9,7 @@ notebook, opened where it lies, loads the results of the experiment that it show
 from dataclasses import dataclass
 from pathlib import Path
 
+PICTURES = "pictures.tar.xz"  # put into data/NAME, it is read in place of a download
 RECORDING = "BTSEE_RECORD"  # environment variable of the pipeline: what a run makes is to be recorded
 
 
@@ -63,3 +64,19 @@ def current_experiment(start: Path | None = None) -> Experiment:
 def repository_root(start: Path | None = None) -> Path:
     """Return the root of the repository that a folder, by default the working directory, lies in."""
     return current_experiment(start).root
+
+
+def input_path(name: str, path: str | None) -> Path | None:
+    """Return the folder or archive that a data set is read from, None for the published download.
+
+    Parameters
+    ----------
+    name : of the data set.
+    path : ``data.path``, which counts from the repository's root. Without one, an archive ``pictures.tar.xz``
+        in the folder of the data set is taken, if there is one.
+    """
+    root = repository_root()
+    if path is not None:
+        return root / Path(path).expanduser()
+    archive = root / "data" / name / PICTURES
+    return archive if archive.is_file() else None

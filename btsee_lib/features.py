@@ -1,7 +1,7 @@
 """One pass of the frozen backbone, keeping only what the branches will ever read.
 
 The backbone does not change, so what a branch reads of an image can be computed once. A branch's ``squeeze``
-has no parameters, so what it leaves is enough: C x (H + W) numbers in place of C x H x W for strips. They are
+has no parameters, so what it leaves is enough: C x G x G numbers in place of C x H x W. They are
 written batch by batch and read through memory maps, so memory does not grow with the number of images.
 """
 
@@ -32,8 +32,8 @@ Squeeze = Callable[[Tensor], Tensor]
 class SplitFeatures:
     """What is stored of one split of N images.
 
-    ``squeezed``: for each branch b a (N, C_b, L_b), float32 or float16; ``logits``: the backbone's, float32
-    (N, K); ``labels``: int64 (N,).
+    ``squeezed``: for each branch b a (N, C_b, G_b, G_b), float32 or float16; ``logits``: the backbone's,
+    float32 (N, K); ``labels``: int64 (N,).
     """
 
     squeezed: tuple[Tensor, ...]
@@ -61,7 +61,7 @@ def walk_stages(
 
     Returns
     -------
-    What the branches read, (N, C_b, L_b) each, and the backbone's logits (N, K).
+    What the branches read, (N, C_b, G_b, G_b) each, and the backbone's logits (N, K).
     """
     squeezed = []
     feature_map = images.contiguous(memory_format=torch.channels_last)
@@ -84,7 +84,7 @@ def store_features(
 
     Parameters
     ----------
-    parameters : ``dtype`` is that of the strips; the logits are float32.
+    parameters : ``dtype`` is that of the squeezed maps; the logits are float32.
     fabric : the engine; by default this process alone, in float32. Each process fills a run of rows.
     squeeze : of the branches that are to read the features.
 
@@ -107,7 +107,7 @@ def _create_files(backbone: nn.Module, splits: Splits, folder: Path, dtype: str,
     device = next(backbone.parameters()).device
     with torch.inference_mode():
         squeezed, logits = walk_stages(backbone, splits.normalise(splits.train.images[:1].to(device)), squeeze)
-    kinds = [(tuple(strips.shape[1:]), np.dtype(dtype)) for strips in squeezed]
+    kinds = [(tuple(each.shape[1:]), np.dtype(dtype)) for each in squeezed]
     kinds.append((tuple(logits.shape[1:]), np.dtype(np.float32)))
     images = sum(len(getattr(splits, name)) for name in SPLITS)
     needed = images * sum(int(np.prod(shape)) * kind.itemsize for shape, kind in kinds)
@@ -164,11 +164,11 @@ def _files(folder: Path, name: str, branches: int) -> list[Path]:
 
 
 def on_device_if_it_fits(features: dict[str, SplitFeatures], device: torch.device) -> dict[str, SplitFeatures]:
-    """Copy the strips of all splits to a GPU once, where they fit there; else they stay mapped."""
-    if not fits(sum(strips.nbytes for split in features.values() for strips in split.squeezed), device):
+    """Copy the squeezed maps of all splits to a GPU once, where they fit there; else they stay mapped."""
+    if not fits(sum(each.nbytes for split in features.values() for each in split.squeezed), device):
         return features
     return {
-        name: replace(split, squeezed=tuple(strips.to(device) for strips in split.squeezed))
+        name: replace(split, squeezed=tuple(each.to(device) for each in split.squeezed))
         for name, split in features.items()
     }
 

@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
+from torch.optim.lr_scheduler import OneCycleLR
 
 from btsee_lib.augmentation import Draws, augment, draw
 from btsee_lib.backbone import new_backbone, predict_logits
@@ -105,7 +105,7 @@ class Training:
         steps = parameters.epochs * len(
             batch_sizes(len(splits.train), parameters.batch_size, fabric.world_size)
         )
-        self.schedule = new_schedule(self.optimizer, parameters, steps)
+        self.schedule = new_schedule(self.optimizer, parameters.learning_rate, steps)
         self.format = training_format(narrowest(backbone))
         backbone.to(memory_format=self.format)
         self.network, self.stepper = fabric.setup(backbone, self.optimizer)
@@ -199,17 +199,10 @@ def share_of_batch(number: int, rank: int, processes: int) -> Share:
     return Share(positions, len(positions) * processes / number)
 
 
-def new_schedule(optimizer: torch.optim.Optimizer, parameters: "BackboneParameters", steps: int) -> LRScheduler:
-    """Return the learning rate by step: one cycle, or the falling half of a cosine."""
-    if parameters.schedule == "cosine":
-        return CosineAnnealingLR(optimizer, steps)
-    return OneCycleLR(
-        optimizer,
-        max_lr=parameters.learning_rate,
-        # Four steps in all would give the first phase the length zero, by which OneCycleLR divides.
-        total_steps=max(steps, 5),
-        pct_start=0.25,
-    )
+def new_schedule(optimizer: torch.optim.Optimizer, highest: float, steps: int) -> OneCycleLR:
+    """Return the learning rate by step: up to ``highest`` for a quarter of the steps, then down."""
+    # Four steps in all would give the first phase the length zero, by which OneCycleLR divides.
+    return OneCycleLR(optimizer, max_lr=highest, total_steps=max(steps, 5), pct_start=0.25)
 
 
 def narrowest(network: nn.Module) -> int:

@@ -45,9 +45,14 @@ def ratio_interval(
 def fall_interval(
     right: np.ndarray, met: np.ndarray, resamples: int = 1000, seed: int = 0, confidence: float = 0.95
 ) -> tuple[float, float]:
-    """Bootstrap interval of the accuracy on all images less that on the images met, bool (N,) both."""
+    """Bootstrap interval of a mean over all images less that over the images met.
+
+    Parameters
+    ----------
+    right : (N,), whether an answer is right, or the difference of two such; met : bool (N,).
+    """
     weights = image_weights(len(right), resamples, seed)
     with np.errstate(invalid="ignore"):
-        falls = weights @ right / len(right) - weights @ (right & met) / (weights @ met)
+        falls = weights @ right / len(right) - weights @ (right * met) / (weights @ met)
     low, high = interval(falls, confidence)
     return float(low), float(high)

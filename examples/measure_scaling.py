@@ -28,13 +28,12 @@ from btsee_lib import boosting
 from btsee_lib.backbone import StagedResNet18
 from btsee_lib.compute import processor, set_up_torch
 from btsee_lib.config import params
-from btsee_lib.cost import CostModel
 from btsee_lib.data import ImageSet, Splits
 from btsee_lib.evaluation import evaluate_configurations
 from btsee_lib.experiment import repository_root
 from btsee_lib.features import load_features, store_features
 from btsee_lib.schemes import SCHEMES, Scheme
-from btsee_lib.store import load_data
+from btsee_lib.store import cost_model, load_data
 from btsee_lib.training import train_backbone
 
 IMAGES = (5000, 10000, 20000, 40000, 70000)
@@ -189,9 +188,7 @@ def _all_configurations(work: Work, splits: Splits) -> None:
         boosting.tree_of(name, 0, list(boosting.train_tree(scheme, *arguments)))
         for name, scheme in SCHEMES.items()
     ]
-    numbers = range(1, len(features["train"].squeezed) + 1)
-    branches = [boosting.initial_branch(number, features, params("branches"), 0) for number in numbers]
-    cost = CostModel.measure(_network(work, splits), branches, splits.test.images.shape[1:])
+    cost = cost_model(_network(work, splits), features, splits)
     evaluate_configurations(trees, features, cost, parameters)
 
 

@@ -83,7 +83,6 @@ def backbone_parameters():
         reduced_size=14,
         batch_size=50,
         learning_rate=0.1,
-        schedule="one-cycle",
         momentum=0.9,
         weight_decay=5e-4,
         label_smoothing=0.0,
@@ -100,7 +99,7 @@ def feature_parameters():
 @pytest.fixture(scope="session")
 def branch_parameters():
     return config.BranchParameters(
-        channels=8,
+        channels=[8, 8, 8],
         kernel_size=3,
         labels="truth",
         epochs=4,
@@ -216,7 +215,7 @@ def description(splits, backbone_parameters, branch_parameters):
         backbone=backbone_parameters.name,
         width=backbone_parameters.width,
         stem=backbone_parameters.stem,
-        branch_channels=branch_parameters.channels,
+        branch_channels=tuple(branch_parameters.channels),
         branch_kernel_size=branch_parameters.kernel_size,
         rule="CPM",
         margins=(-0.1, -0.1, -0.1),

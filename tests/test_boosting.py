@@ -128,8 +128,8 @@ def test_a_node_is_trained_on_the_survivors_and_on_no_one_else(
         name: dataclasses.replace(
             features[name],
             squeezed=tuple(
-                torch.where(left[name].view(-1, 1, 1), strips, torch.nan) if name == "train" else strips
-                for strips in features[name].squeezed
+                torch.where(left[name].view(-1, 1, 1, 1), grids, torch.nan) if name == "train" else grids
+                for grids in features[name].squeezed
             ),
         )
         for name in left

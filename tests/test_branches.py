@@ -111,9 +111,9 @@ def test_only_the_ratios_of_the_weights_count(train):
 
 
 def test_a_class_that_weighs_more_is_named_more_often(train, features):
-    targets, strips = features["train"].labels[:200], features["valid"].squeezed[1]
+    targets, maps = features["train"].labels[:200], features["valid"].squeezed[1]
     heavy, light = (train(epochs=4, weights=1 + more * (targets == 6)) for more in (20.0, 0.0))
-    named = [int((branch_logits(branch, strips).argmax(1) == 6).sum()) for branch, _ in (heavy, light)]
+    named = [int((branch_logits(branch, maps).argmax(1) == 6).sum()) for branch, _ in (heavy, light)]
     assert named[0] > 1.5 * named[1]
 
 
@@ -150,25 +150,28 @@ def test_training_lowers_the_loss_on_what_it_has_not_seen(train, features):
 
 
 def test_logits_do_not_depend_on_the_batches(branches, features):
-    strips = features["valid"].squeezed[0]
-    expected = branch_logits(branches[0], strips)
+    maps = features["valid"].squeezed[0]
+    expected = branch_logits(branches[0], maps)
     for batch_size in (1000, 77):
-        torch.testing.assert_close(
-            branch_logits(branches[0], strips, batch_size), expected, atol=1e-4, rtol=1e-4
-        )
+        torch.testing.assert_close(branch_logits(branches[0], maps, batch_size), expected, atol=1e-4, rtol=1e-4)
 
 
 def test_logits_are_those_of_evaluation_mode(branches, features):
-    branch, strips = branches[1], features["valid"].squeezed[1][:50]
-    expected = branch(strips)
+    branch, maps = branches[1], features["valid"].squeezed[1][:50]
+    expected = branch(maps)
     branch.train()
-    assert torch.equal(branch_logits(branch, strips), expected)
+    assert torch.equal(branch_logits(branch, maps), expected)
     assert not branch.training
 
 
-def test_strips_of_a_tiny_map_by_hand():
-    feature_map = torch.tensor([[[[1.0, 2.0], [3.0, 6.0]], [[0.0, 0.0], [0.0, 4.0]]]])
-    assert Conv1dBranch.squeeze(feature_map).tolist() == [[[1.5, 4.5, 2.0, 4.0], [0.0, 2.0, 0.0, 2.0]]]
+def test_cells_of_a_tiny_map_by_hand():
+    feature_map = torch.arange(16.0).view(1, 1, 4, 4)
+    assert Conv1dBranch.squeeze(feature_map).tolist() == [[[[2.5, 4.5], [10.5, 12.5]]]]
+
+
+def test_a_last_cell_that_reaches_over_the_edge_averages_what_there_is():
+    feature_map = torch.arange(9.0).view(1, 1, 3, 3)
+    assert Conv1dBranch.squeeze(feature_map).tolist() == [[[[2.0, 3.5], [6.5, 8.0]]]]
 
 
 @pytest.mark.parametrize("shape", [(1, 2, 3, 4), (2, 3, 3), (3, 3)])
@@ -178,25 +181,38 @@ def test_a_map_that_is_not_square_is_refused_with_its_shape(shape):
     assert str(shape) in str(caught.value)
 
 
-@pytest.mark.parametrize("side", [7, 8, 14, 28, 56])
-@pytest.mark.parametrize("kernel_size", [1, 3, 5])
-def test_a_branch_reads_maps_of_any_side(side, kernel_size):
+@pytest.mark.parametrize(
+    ("side", "cells"), [(7, 4), (8, 4), (14, 7), (16, 8), (28, 7), (32, 8), (56, 8), (75, 8)]
+)
+@pytest.mark.parametrize("kernel_size", [3, 5])
+def test_a_branch_reads_maps_of_any_side(side, cells, kernel_size):
     branch = Conv1dBranch(6, 5, channels=3, kernel_size=kernel_size).eval()
     squeezed = branch.squeeze(torch.randn(2, 6, side, side))
-    assert squeezed.shape == (2, 6, 2 * side)
+    assert squeezed.shape == (2, 6, cells, cells)
     assert branch(squeezed).shape == (2, 5)
 
 
-def test_rows_and_columns_are_read_by_the_same_filters():
+def test_each_convolution_runs_along_one_axis():
+    """What changes in one row changes, behind the first convolution, no other; then columns likewise."""
     torch.manual_seed(0)
     branch = Conv1dBranch(6, 5, channels=3, kernel_size=3).eval()
-    feature_map = torch.randn(4, 6, 14, 14)
-    branch(branch.squeeze(feature_map))
-    with torch.no_grad():
-        half = branch.classifier.in_features // 2
-        branch.classifier.weight[:, half:] = branch.classifier.weight[:, :half]
-    upright, turned = (branch(branch.squeeze(each)) for each in (feature_map, feature_map.transpose(2, 3)))
-    torch.testing.assert_close(upright, turned)
+    plain = torch.randn(1, 6, 8, 8)
+    moved = plain.clone()
+    moved[:, :, 3, 4] += 1
+    rows = (branch.along_rows(moved) != branch.along_rows(plain)).any(1)[0]
+    assert set(rows.nonzero()[:, 0].tolist()) == {3}
+    inside = torch.randn(1, 3, 8, 4)
+    moved = inside.clone()
+    moved[:, :, 3, 2] += 1
+    columns = (branch.along_columns(moved) != branch.along_columns(inside)).any(1)[0]
+    assert set(columns.nonzero()[:, 1].tolist()) == {2}
+    assert all(min(each[0].kernel_size) == 1 for each in (branch.along_rows, branch.along_columns))
+
+
+@pytest.mark.parametrize("kernel_size", [0, 1, 2, 4])
+def test_a_kernel_that_has_no_middle_or_no_neighbours_is_refused(kernel_size):
+    with pytest.raises(ValueError, match=f"kernel_size is {kernel_size}: use an odd number from 3 on"):
+        Conv1dBranch(6, 5, kernel_size=kernel_size)
 
 
 def test_squeezing_needs_no_parameters(backbone, splits):
@@ -205,26 +221,26 @@ def test_squeezing_needs_no_parameters(backbone, splits):
     assert torch.equal(first.squeeze(feature_map), second.squeeze(feature_map))
 
 
-def test_float16_strips_are_learned_from_as_the_same_numbers_in_float32(features, branch_parameters):
-    strips, targets = features["train"].squeezed[1][:200].half(), features["train"].labels[:200]
+def test_float16_maps_are_learned_from_as_the_same_numbers_in_float32(features, branch_parameters):
+    maps, targets = features["train"].squeezed[1][:200].half(), features["train"].labels[:200]
     branches = []
-    for stored in (strips, strips.float()):
+    for stored in (maps, maps.float()):
         torch.manual_seed(0)
         branches.append(Conv1dBranch(16, 10, channels=4, kernel_size=3))
         train_branch(branches[-1], stored, targets, branch_parameters, seed=0)
     assert torch.equal(state_of(branches[0]), state_of(branches[1]))
-    assert torch.equal(branch_logits(branches[0], strips), branch_logits(branches[1], strips.float()))
+    assert torch.equal(branch_logits(branches[0], maps), branch_logits(branches[1], maps.float()))
 
 
 def test_memory_of_training_does_not_grow_with_the_number_of_images(tmp_path, branch_parameters):
-    """The strips are a sparse file of 160 MB, of which every row is read once."""
-    mapped = np.lib.format.open_memmap(tmp_path / "strips.npy", "w+", np.float32, (100_000, 8, 50))
+    """The maps are a sparse file of 160 MB, of which every row is read once."""
+    mapped = np.lib.format.open_memmap(tmp_path / "maps.npy", "w+", np.float32, (100_000, 8, 7, 7))
     mapped.flush()
-    strips = torch.from_numpy(np.load(tmp_path / "strips.npy", mmap_mode="c"))
+    maps = torch.from_numpy(np.load(tmp_path / "maps.npy", mmap_mode="c"))
     branch = Conv1dBranch(8, 10, channels=4, kernel_size=3)
     used = []
     branch.register_forward_pre_hook(lambda *_: used.append(anonymous_memory()))
     parameters = branch_parameters.model_copy(update={"epochs": 1, "batch_size": 2000})
-    train_branch(branch, strips, torch.zeros(100_000, dtype=torch.int64), parameters, seed=0)
+    train_branch(branch, maps, torch.zeros(100_000, dtype=torch.int64), parameters, seed=0)
     assert len(used) == 50
     assert max(used) - max(used[:8]) < 10

@@ -255,8 +255,8 @@ def test_all_ways_to_run_a_cascade_agree_on_images_that_nothing_was_chosen_on(
     """Stored confidences, one by one, in batches, and both ONNX forms."""
     everything = load_splits("fashion-mnist", repository / "data", limit=2 * NUMBER).test.images[-NUMBER:]
     cascade = Cascade(backbone, branches, cascade_case["thresholds"])
-    strips, logits = walked(backbone, description, everything)
-    outputs = confidence_and_class(torch.stack([b(s) for b, s in zip(branches, strips, strict=True)]))
+    grids, logits = walked(backbone, description, everything)
+    outputs = confidence_and_class(torch.stack([b(s) for b, s in zip(branches, grids, strict=True)]))
     sure, label = confidence_and_class(logits)
     expected = simulate(*outputs, label, cascade.thresholds, sure)
     single, stages = OnnxCascade(exported / SINGLE), OnnxStages(exported)
@@ -278,5 +278,5 @@ def test_all_ways_to_run_a_cascade_agree_on_images_that_nothing_was_chosen_on(
 @torch.inference_mode()
 def walked(backbone, description, images):
     parts = [walk_stages(backbone, description.normalise(part)) for part in images.split(500)]
-    strips = [torch.cat(each) for each in zip(*(part[0] for part in parts), strict=True)]
-    return strips, torch.cat([part[1] for part in parts])
+    grids = [torch.cat(each) for each in zip(*(part[0] for part in parts), strict=True)]
+    return grids, torch.cat([part[1] for part in parts])

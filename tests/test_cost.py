@@ -131,7 +131,8 @@ def test_branches_cost_at_most_one_and_a_half_percent_of_the_backbone_each(repos
     backbone = new_backbone(splits, parameters)
     channels = [parameters.width, 2 * parameters.width, 4 * parameters.width]
     branches = [
-        Conv1dBranch(each, 10, branch_parameters.channels, branch_parameters.kernel_size) for each in channels
+        Conv1dBranch(each, 10, width, branch_parameters.kernel_size)
+        for each, width in zip(channels, branch_parameters.channels, strict=True)
     ]
     cost = CostModel.measure(backbone, branches, splits.test.images.shape[1:])
     assert max(cost.branches) <= 0.015 * cost.backbone

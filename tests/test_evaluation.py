@@ -335,13 +335,9 @@ def test_a_curve_is_interpolated_and_keeps_its_ends():
     assert evaluation.drop_at(reduction, drop, wanted) == pytest.approx([0, 0, 0.5, 2.5, 4, 4])
 
 
-def test_the_distance_to_the_front_by_hand():
-    reduction = np.array([0.2, 0.4, 0.1, 0.3, 0.8, 0.0, -0.1])
-    drop = np.array([1.0, 3.0, 0.25, 3.0, 2.5, 0.0, 1.0])
-    front = np.array([0, 1])
-    # Half way to the front's first point, between its points, beyond its end, and at the bare backbone.
-    expected = [0, 0, 0.25, -1, 0.5, 0, -1]
-    assert evaluation.distance_to_front(reduction, drop, front) == pytest.approx(expected)
+def test_points_that_differ_by_rounding_alone_both_stay_on_the_front():
+    assert evaluation.on_front([1.0, 1.0 + 1e-7], [0.3, 0.3 - 1e-8]).tolist() == [True, True]
+    assert evaluation.on_front([1.0, 1.01], [0.3, 0.3]).tolist() == [True, False]
 
 
 def test_the_recommended_configuration_saves_most_within_the_drop_on_valid():
@@ -368,12 +364,3 @@ def test_a_cell_in_which_nothing_keeps_the_drop_has_no_recommendation():
     assert found[found["max_drop"] == 1.0]["training"].tolist() == ["boosted"] * 2
     assert len(found) == 2 + 4
     assert of_cell(found, BASELINE)["max_drop"].tolist() == [5.0]
-
-
-def test_the_sign_test_by_hand():
-    found = evaluation.sign_test([0.1, 0.2, 3.0, 0.4, 0.5, -0.1, 0.0, 1e-7, -1e-7])
-    assert found == {"wins": 5, "losses": 1, "ties": 3, "p": pytest.approx(2 * (1 + 6) / 2**6)}
-
-
-def test_the_sign_test_of_ties_alone_tells_nothing():
-    assert evaluation.sign_test([0.0, 0.0]) == {"wins": 0, "losses": 0, "ties": 2, "p": 1.0}

@@ -1,6 +1,8 @@
+from pathlib import Path
+
 import pytest
 
-from btsee_lib.experiment import current_experiment, repository_root
+from btsee_lib.experiment import current_experiment, input_path, repository_root
 
 
 def test_the_root_is_found_from_a_sub_folder(workspace):
@@ -58,3 +60,17 @@ def test_published_results_without_a_profile_are_of_the_main_experiment(workspac
     folder.mkdir(parents=True)
     assert current_experiment(folder).profile is None
     assert current_experiment(folder).home == workspace.resolve()
+
+
+def test_pictures_are_read_from_where_the_path_says_counted_from_the_root(workspace):
+    assert input_path("folder", "pictures") == workspace.resolve() / "pictures"
+    assert input_path("folder", "/elsewhere") == Path("/elsewhere")
+
+
+def test_without_a_path_an_archive_in_the_folder_of_the_data_set_serves_if_there_is_one(workspace):
+    assert input_path("cifar-10", None) is None
+    archive = workspace.resolve() / "data" / "cifar-10" / "pictures.tar.xz"
+    archive.parent.mkdir(parents=True)
+    archive.touch()
+    assert input_path("cifar-10", None) == archive
+    assert input_path("cinic-10", None) is None

@@ -45,9 +45,9 @@ def test_every_task_is_measured_on_more_images_and_in_wider_networks(here, split
     epochs = table[table["task"] == "one epoch"]
     assert set(epochs["images"]) == {40, 80}
     assert (table["seconds"] > 0).all()
-    # 10 logits and the strips of three stages, C x (28 + 28), 2 C x (14 + 14) and 4 C x (7 + 7), of four bytes
+    # 10 logits and the grids of three stages, C x 7 x 7, 2 C x 7 x 7 and 4 C x 4 x 4, of four bytes
     passes = table[table["task"] == "feature pass"].set_index(["images", "width"])
-    written = 1e-6 * 800 * (8 + 4 * (10 + 8 * (56 + 2 * 28 + 4 * 14)))
+    written = 1e-6 * 800 * (8 + 4 * (10 + 8 * (49 + 2 * 49 + 4 * 16)))
     assert passes.loc[(800, 8), "stored"] == pytest.approx(written, rel=0.01)
     assert not list(folder.glob("features_*/*"))
 

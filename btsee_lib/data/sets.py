@@ -15,7 +15,7 @@ from btsee_lib.data.duplicates import without_test_duplicates
 from btsee_lib.data.image_store import identity_of
 from btsee_lib.data.splits import Splits, channel_statistics
 from btsee_lib.errors import DataError
-from btsee_lib.experiment import repository_root
+from btsee_lib.experiment import input_path, repository_root
 
 # Each takes the folder of the data set, ``seed``, and those of the other parameters that it knows.
 DATA_SETS: dict[str, Callable[..., Splits]] = {
@@ -79,11 +79,6 @@ def _limited(splits: Splits, limit: int) -> Splits:
     return replace(splits, train=train, valid=valid, test=test, mean=mean, std=std, copies_in_test=None)
 
 
-def path_of(parameters: DataParameters) -> Path | None:
-    """Return the folder or archive that ``data.path`` names: it counts from the repository's root."""
-    return None if parameters.path is None else repository_root() / Path(parameters.path).expanduser()
-
-
 def source_identity(parameters: DataParameters) -> str:
     """Tell in one line what input data the parameters name.
 
@@ -95,5 +90,5 @@ def source_identity(parameters: DataParameters) -> str:
     DataError
         If there is nothing at the path.
     """
-    path = path_of(parameters)
+    path = input_path(parameters.name, parameters.path)
     return parameters.name if path is None else f"{parameters.name}: {identity_of(path)}"

@@ -90,8 +90,7 @@ def split_published(
     kept, chosen = stratified_split(labels, valid_number(len(labels)), seed)
     published = ((images[kept], labels[kept]), (images[chosen], labels[chosen]), test)
     sets = [
-        ImageSet(torch.from_numpy(np.ascontiguousarray(images)), torch.from_numpy(labels.astype(np.int64)))
-        for images, labels in published
+        ImageSet(torch.tensor(images), torch.tensor(labels, dtype=torch.int64)) for images, labels in published
     ]
     return Splits(*sets, tuple(classes), *channel_statistics(sets[0].images), source)
 

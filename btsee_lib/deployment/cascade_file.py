@@ -10,11 +10,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from torch import Tensor
 
 from btsee_lib.backbone import BACKBONES
-from btsee_lib.branches import Conv1dBranch
+from btsee_lib.branches import new_branch
 from btsee_lib.calibration import EXIT_RULES
 from btsee_lib.cascade import Cascade
+from btsee_lib.features import walk_stages
 
-FORMAT = 2
+FORMAT = 3
 
 
 class CascadeFileError(ValueError):
@@ -39,7 +40,7 @@ class Description(BaseModel):
     backbone: str
     width: int
     stem: str
-    branch_channels: int
+    branch_channels: tuple[int, ...]
     branch_kernel_size: int
     rule: str
     margins: tuple[float, ...]
@@ -70,20 +71,16 @@ def new_cascade(description: Description, thresholds: Tensor | None = None) -> C
         width=description.width,
         stem=description.stem,
     ).eval()
-    branches, feature_map = [], torch.zeros(1, *description.image_shape)
     with torch.no_grad():
-        for stage in backbone.stages[:-1]:
-            feature_map = stage(feature_map)
-            branch = Conv1dBranch(
-                feature_map.shape[1],
-                len(description.classes),
-                description.branch_channels,
-                description.branch_kernel_size,
-            ).eval()
-            branch(branch.squeeze(feature_map))  # the classifier takes its size from the first input
-            branches.append(branch)
-    if len(description.margins) != len(branches):
-        raise ValueError(f"{len(description.margins)} margins for {len(branches)} branches: give one a branch")
+        squeezed, _ = walk_stages(backbone, torch.zeros(1, *description.image_shape))
+    for name, given in (("margins", description.margins), ("channels", description.branch_channels)):
+        if len(given) != len(squeezed):
+            raise ValueError(f"{len(given)} {name} for {len(squeezed)} branches: give one a branch")
+    classes, kernel_size = len(description.classes), description.branch_kernel_size
+    branches = [
+        new_branch(each.shape[1:], classes, channels, kernel_size)
+        for each, channels in zip(squeezed, description.branch_channels, strict=True)
+    ]
     if thresholds is None:
         thresholds = torch.full((len(branches), len(description.classes)), torch.inf)
     rule = EXIT_RULES[description.rule]

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnxruntime
 
-FORMAT = 2
+FORMAT = 3
 
 
 class Answers(NamedTuple):

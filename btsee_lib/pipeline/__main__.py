@@ -13,8 +13,8 @@ from collections.abc import Sequence
 
 from btsee_lib.config import check_params, params
 from btsee_lib.errors import ArtefactError, DataError, ParameterError
-from btsee_lib.experiment import current_experiment
-from btsee_lib.pipeline import notebooks, profiles
+from btsee_lib.experiment import current_experiment, input_path
+from btsee_lib.pipeline import notebooks, profiles, verification
 
 
 def fetch_data() -> None:
@@ -30,7 +30,7 @@ def note_input() -> None:
     """Write down what the input data are, so that DVC sees pictures deleted, added or relabelled."""
     parameters, path = params("data"), current_experiment().artifacts / "input.txt"
     identity = parameters.name
-    if parameters.path is not None:
+    if input_path(parameters.name, parameters.path) is not None:
         from btsee_lib.data.sets import source_identity
 
         identity = source_identity(parameters)
@@ -58,7 +58,7 @@ def make_artefacts() -> None:
     backbone, _ = results.make_backbone(splits, tqdm)
     features = results.make_features(backbone, splits, tqdm)
     results.make_trees(features, tqdm)
-    results.make_studies(features, results.cost_model(backbone, features, splits), tqdm)
+    results.make_studies(backbone, splits, features, tqdm)
     deployment_results.make_static_backbone(splits, tqdm)
 
 
@@ -80,6 +80,13 @@ def draw_figures() -> None:
     publishing.draw_all()
 
 
+def write_readme() -> None:
+    """Fill the README's tables from the results in git."""
+    from btsee_lib.pipeline import readme
+
+    readme.write_readme()
+
+
 ACTIONS = {
     "check": check_params,
     "data": fetch_data,
@@ -87,9 +94,10 @@ ACTIONS = {
     "backbone": make_backbone,
     "artefacts": make_artefacts,
     "figures": draw_figures,
+    "readme": write_readme,
     "times": notebooks.print_times,
 }
-NAMED_ACTIONS = {"run": notebooks.run, "profile": profiles.set_up_profile}
+NAMED_ACTIONS = {"run": notebooks.run, "profile": profiles.set_up_profile, "verify": verification.verify}
 
 
 def main() -> None:
@@ -104,7 +112,7 @@ def main() -> None:
     elif arguments.action == "publish":
         publish(arguments.names, arguments.figures)
     elif not arguments.names:
-        parser.error(f"{arguments.action} needs a name, such as 02_backbone or cifar-10")
+        parser.error(f"{arguments.action} needs a name, such as 02_backbone or cifar-10, or a folder")
     else:
         for name in arguments.names:
             NAMED_ACTIONS[arguments.action](name)

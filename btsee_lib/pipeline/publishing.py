@@ -13,10 +13,7 @@ from btsee_lib.pipeline.notebooks import sources
 from btsee_lib.store.artefacts import folder_of
 from btsee_lib.store.reports import METRICS, read_numbers
 
-APART = (
-    "06_deployment",
-    "08_paper_scale",
-)  # their numbers belong to one machine, so they have a file of their own
+APART = ("06_deployment", "08_paper_scale")  # of one machine: their numbers have a file of their own
 CLAIMS = "claims.csv"
 
 
@@ -71,7 +68,7 @@ def draw(table: str) -> bool:
     """Draw ``figures/TABLE.png`` from ``tables/TABLE.csv``, if it has a figure."""
     from matplotlib import pyplot as plt
 
-    from btsee_lib.plots.figures import FIGURES
+    from btsee_lib.plots import FIGURES
 
     function = FIGURES.get(table)
     if function is None:

@@ -3,42 +3,73 @@
 import pandas as pd
 import seaborn as sns
 from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from btsee_lib.plots.style import BRANCH_COLOURS, GREY, ORANGE, drawn_from_table
+from btsee_lib.plots.style import (
+    BLUE,
+    BRANCH_COLOURS,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    SKY,
+    drawn_from_table,
+)
 
 MARKERS = "vosDP"  # of branch 1, 2, ...
+KIND_COLOURS = (GREY, BLUE, SKY)
+SCHEME_COLOURS = (GREY, GREEN, PURPLE, ORANGE)
 
 
 @drawn_from_table
-def branch_width(table: pd.DataFrame) -> Figure:
-    """Validation accuracy of each branch against its cost (``branch_design.branch_width``)."""
-    figure, axes = plt.subplots(figsize=(7, 3.8), layout="constrained")
-    for (number, rows), colour in zip(table.groupby("branch"), BRANCH_COLOURS, strict=False):
-        cost = 100 * rows["share"]
-        accuracy = 100 * rows["valid_accuracy"]
-        axes.plot(cost, accuracy, "o-", color=colour)
-        axes.annotate(
-            f"branch {number}", (cost.iloc[-1], accuracy.iloc[-1]), (8, -3), textcoords="offset points"
-        )
-    first = table[table["branch"] == table["branch"].min()]
-    for row in first.itertuples():
-        axes.annotate(
-            f"{row.channels}",
-            (100 * row.share, 100 * row.valid_accuracy),
-            (0, -14),
-            textcoords="offset points",
-            ha="center",
-            fontsize=8,
-            color=GREY,
-        )
-    axes.set(
-        xlabel="cost of the branch (% of the backbone's MACs)",
-        ylabel="validation accuracy (%)",
-        title="Where a branch sits matters more than its width (small numbers: channels)",
-    )
-    axes.margins(x=0.14, y=0.12)
+def branch_kinds(table: pd.DataFrame) -> Figure:
+    """Validation accuracy of each branch against its cost, by kind (``branch_design.branch_kinds``)."""
+    figure, panels = _a_panel_a_branch(table)
+    for number, axes in panels.items():
+        groups = table[table["branch"] == number].groupby("kind", sort=False)
+        for (kind, rows), colour in zip(groups, KIND_COLOURS, strict=False):
+            axes.plot(100 * rows["share"], 100 * rows["valid_accuracy"], "o-", color=colour, label=kind)
+            widest = rows.iloc[-1]
+            place = (100 * widest["share"], 100 * widest["valid_accuracy"])
+            axes.annotate(
+                f"{widest['channels']}", place, (0, 5), textcoords="offset points", ha="center", fontsize=8
+            )
+        axes.set(xlabel="cost (% of the backbone's MACs)", title=f"branch {number}")
+    figure.axes[0].set_ylabel("validation accuracy (%)")
+    figure.axes[-1].legend(loc="lower right", fontsize=8)
+    figure.suptitle("What a branch reads, and how wide it is (number: channels of the widest)", fontsize=11)
     return figure
+
+
+@drawn_from_table
+def learning_curves(table: pd.DataFrame) -> Figure:
+    """Validation accuracy of each branch against its training visits (``branch_design.learning_curves``)."""
+    figure, panels = _a_panel_a_branch(table)
+    for number, axes in panels.items():
+        mine = table[table["branch"] == number]
+        for (scheme, rows), colour in zip(mine.groupby("training", sort=False), SCHEME_COLOURS, strict=False):
+            axes.plot(rows["epochs"], 100 * rows["valid_accuracy"], "o-", color=colour, label=scheme)
+        axes.set_xscale("log", base=2)
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.set(
+            xlabel="visits (epochs over all images)",
+            title=f"branch {number}: {mine['survivors'].iloc[0]:,} images",
+        )
+    figure.axes[0].set_ylabel("accuracy on those that it meets (%)")
+    figure.axes[-1].legend(loc="lower right", fontsize=8)
+    figure.suptitle("How long to train: validation accuracy against training visits", fontsize=11)
+    return figure
+
+
+def _a_panel_a_branch(table: pd.DataFrame) -> tuple[Figure, dict[int, Axes]]:
+    numbers = table["branch"].unique()
+    figure, panels = plt.subplots(
+        1, len(numbers), figsize=(3.4 * len(numbers), 3.6), layout="constrained", squeeze=False
+    )
+    for axes in panels[0]:
+        axes.margins(y=0.15)
+    return figure, dict(zip(numbers, panels[0], strict=True))
 
 
 @drawn_from_table

@@ -6,9 +6,8 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from btsee_lib.boosting import margin_columns
-from btsee_lib.evaluation import BASELINE, BTS_EE, of_cell
-from btsee_lib.plots.style import BLUE, GREEN, GREY, INK, PURPLE, drawn_from_table
+from btsee_lib.evaluation import BASELINE, BTS_EE, TIES, of_cell
+from btsee_lib.plots.style import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, curve_of_drops, drawn_from_table
 
 NAMES = {
     BASELINE: ("baseline: independent, calibrated on all", GREY),
@@ -27,10 +26,7 @@ def fronts(table: pd.DataFrame) -> Figure:
         front = rows[rows["on_front"].astype(bool)].sort_values("reduction")
         name, colour = NAMES[cell]
         axes.scatter(100 * rows["reduction"], rows["drop"], s=18, color=colour, alpha=0.45, lw=0)
-        axes.fill_between(
-            100 * front["reduction"], front["drop_low"], front["drop_high"], color=colour, alpha=0.12, lw=0
-        )
-        axes.plot(100 * front["reduction"], front["drop"], "o-", ms=4, color=colour, label=name)
+        curve_of_drops(axes, front, colour, name)
         if cell == BTS_EE:
             _point_out(axes, rows, colour)
     axes.axhline(0, color=GREY, lw=1)
@@ -88,46 +84,26 @@ def equal_compute(table: pd.DataFrame) -> Figure:
 
 
 @drawn_from_table
-def wins(table: pd.DataFrame) -> Figure:
-    """BTS-EE against the baseline at each configuration, as heat maps (``comparison.paired_wins``)."""
-    *before, row, column = margin_columns(table)
-    groups = list(table.groupby(before)) if before else [((), table)]
+def equal_margins(table: pd.DataFrame) -> Figure:
+    """BTS-EE against each rival at equal margins, a point a configuration (``comparison.at_equal_margins``)."""
+    groups = list(table.groupby("rival", sort=False))
     figure, panels = plt.subplots(
-        1, len(groups), figsize=(2.9 * len(groups), 3.5), sharey=True, layout="constrained", squeeze=False
+        1, len(groups), figsize=(5 * len(groups), 4), sharey=True, layout="constrained", squeeze=False
     )
-    bound = max(0.1, table["gain"].abs().max())
-    for axes, (margins, rows) in zip(panels[0], groups, strict=True):
-        grid = rows.pivot(index=row, columns=column, values="gain")
-        sns.heatmap(
-            grid,
-            annot=True,
-            fmt="+.2f",
-            annot_kws={"fontsize": 8},
-            cmap="RdBu",
-            center=0,
-            vmin=-bound,
-            vmax=bound,
-            cbar=axes is panels[0][-1],
-            cbar_kws={"label": "gain (points)"},
-            linewidths=0.5,
-            ax=axes,
-        )
-        named = zip(before, margins, strict=True)
-        axes.set(title=", ".join(f"${_symbol(name)}$ = {margin:g}" for name, margin in named))
-        axes.set_xlabel(f"${_symbol(column)}$")
-        axes.set_ylabel(f"${_symbol(row)}$" if axes is panels[0][0] else "")
-    won, lost = int((table["gain"] > 1e-6).sum()), int((table["gain"] < -1e-6).sum())
-    figure.suptitle(
-        f"BTS-EE against the baseline at equal compute: {won} wins (blue), {lost} losses (red)",
-        x=0.01,
-        ha="left",
-        fontsize=11,
-    )
+    for axes, (rival, rows) in zip(panels[0], groups, strict=True):
+        more, less = 100 * rows["more_reduction"], rows["less_drop"]
+        drop, share = TIES
+        both = ((more > 100 * share) & (less > drop)), ((more < -100 * share) & (less < -drop))
+        for chosen, colour in ((both[0], GREEN), (both[1], ORANGE), (~both[0] & ~both[1], GREY)):
+            axes.scatter(more[chosen], less[chosen], s=22, color=colour, alpha=0.8, lw=0)
+        axes.axhline(0, color=INK, lw=1)
+        axes.axvline(0, color=INK, lw=1)
+        words = {"xycoords": "axes fraction", "fontsize": 9}
+        axes.annotate(f"better in both: {both[0].sum()}", (0.98, 0.95), ha="right", color=GREEN, **words)
+        axes.annotate(f"worse in both: {both[1].sum()}", (0.02, 0.03), color=ORANGE, **words)
+        axes.set(xlabel="computation saved more (points of %)", title=f"against the {rival}")
+    panels[0, 0].set_ylabel("accuracy lost less (points)")
     return figure
-
-
-def _symbol(margin: str) -> str:
-    return f"m_{margin[1:]}"
 
 
 @drawn_from_table

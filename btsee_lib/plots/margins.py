@@ -6,7 +6,16 @@ import seaborn as sns
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from btsee_lib.plots.style import BLUE, BRANCH_COLOURS, GREY, INK, ORANGE, RULE_COLOURS, drawn_from_table
+from btsee_lib.plots.style import (
+    BLUE,
+    BRANCH_COLOURS,
+    GREY,
+    INK,
+    ORANGE,
+    RULE_COLOURS,
+    curve_of_drops,
+    drawn_from_table,
+)
 
 
 @drawn_from_table
@@ -122,17 +131,13 @@ def promises(table: pd.DataFrame) -> Figure:
 def rules(table: pd.DataFrame) -> Figure:
     """Drop against reduction for exit rules, with intervals (``exit_rules.sweep_rules``)."""
     figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
+    labels = {
+        "CPM": "CPM: a threshold per class",
+        "confidence": "one confidence threshold",
+        "entropy": "one entropy threshold",
+    }
     for (rule, rows), colour in zip(table.groupby("rule", sort=False), RULE_COLOURS, strict=False):
-        rows = rows.sort_values("reduction")
-        axes.fill_between(
-            100 * rows["reduction"], rows["drop_low"], rows["drop_high"], color=colour, alpha=0.12, lw=0
-        )
-        label = {
-            "CPM": "CPM: a threshold per class",
-            "confidence": "one confidence threshold",
-            "entropy": "one entropy threshold",
-        }
-        axes.plot(100 * rows["reduction"], rows["drop"], "o-", ms=4, color=colour, label=label.get(rule, rule))
+        curve_of_drops(axes, rows.sort_values("reduction"), colour, labels.get(rule, rule))
     axes.axhline(0, color=GREY, lw=1)
     axes.set(
         xlabel="computation saved (%)",

@@ -6,6 +6,7 @@ of one channel are drawn dark on white.
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
@@ -15,7 +16,7 @@ from torch import Tensor
 from btsee_lib.plots.style import GREY, INK
 
 DARK_ON_WHITE = "gray_r"
-INTENSITY = "magma_r"  # for what is not an image: feature maps and strips
+INTENSITY = "magma_r"  # for what is not an image: feature maps and grids
 
 
 def first_of_each_class(labels: Tensor, num_classes: int, number: int) -> Tensor:
@@ -33,12 +34,8 @@ def grid(images: Tensor, row_names: Sequence[str], title: str = "") -> Figure:
         layout="constrained",
         squeeze=False,
     )
-    for row, name in zip(axes, row_names, strict=True):
-        row[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=10, color=INK)
-    for axis, image in zip(axes.flat, images, strict=False):
-        _draw(axis, image)
-    for axis in axes.flat[len(images) :]:
-        axis.set_axis_off()
+    _name_rows(axes, row_names)
+    _fill(axes, images)
     _title(figure, title)
     return figure
 
@@ -55,11 +52,9 @@ def captioned(images: Tensor, captions: Sequence[str], columns: int = 5, title: 
         layout="constrained",
         squeeze=False,
     )
-    for axis, image, caption in zip(axes.flat, images, captions, strict=False):
-        _draw(axis, image)
+    _fill(axes, images)
+    for axis, caption in zip(axes.flat, captions, strict=False):
         axis.set_xlabel(caption, fontsize=9, color=INK)
-    for axis in axes.flat[len(images) :]:
-        axis.set_axis_off()
     _title(figure, title)
     return figure
 
@@ -71,11 +66,9 @@ def beside(left: Tensor, right: Tensor, names: tuple[str, str], row_names: Seque
     figure = plt.figure(figsize=(1.44 * columns + 1.8, 0.72 * rows + 0.8), layout="constrained")
     for part, images, name in zip(figure.subfigures(1, 2, wspace=0.04), (left, right), names, strict=True):
         axes = part.subplots(rows, columns, squeeze=False)
-        for axis, image in zip(axes.flat, images, strict=True):
-            _draw(axis, image)
-        for row, row_name in zip(axes[:, 0], row_names, strict=True):
-            if part is figure.subfigs[0]:
-                row.set_ylabel(row_name, rotation=0, ha="right", va="center", fontsize=10, color=INK)
+        _fill(axes, images)
+        if part is figure.subfigs[0]:
+            _name_rows(axes, row_names)
         part.suptitle(name, fontsize=11)
     return figure
 
@@ -102,26 +95,30 @@ def walk(image: Tensor, feature_maps: Sequence[Tensor], channels: int = 4) -> Fi
     return figure
 
 
-def strips(image: Tensor, channel: Tensor) -> Figure:
-    """Draw an image (C, H, W), one channel (H, W) of a feature map, and its two strips beside it."""
-    height, width = channel.shape
-    figure = plt.figure(figsize=(6.6, 3.5), layout="constrained")
-    spec = figure.add_gridspec(2, 3, width_ratios=(5, 5, 0.8), height_ratios=(5, 0.8))
-    left, centre = figure.add_subplot(spec[0, 0]), figure.add_subplot(spec[0, 1])
-    right, below = figure.add_subplot(spec[0, 2]), figure.add_subplot(spec[1, 1])
-    channel = channel.float().cpu()
-    colours = {"vmin": float(channel.min()), "vmax": float(channel.max()), "cmap": INTENSITY, "aspect": "auto"}
+def coarse_grid(image: Tensor, channel: Tensor, grid: Tensor) -> Figure:
+    """Draw an image (C, H, W), one channel (H, W) of a feature map, and the grid (G, G) that a branch reads."""
+    figure, (left, centre, right) = plt.subplots(1, 3, figsize=(7.2, 2.7), layout="constrained")
+    colours = {"vmin": float(channel.min()), "vmax": float(channel.max()), "cmap": INTENSITY}
     _draw(left, image)
     left.set_title("image", fontsize=10)
-    centre.imshow(channel, **colours)
-    centre.set_title(f"one channel, {height} x {width}", fontsize=10)
-    right.imshow(channel.mean(1)[:, None], **colours)
-    right.set_title("rows", fontsize=10, loc="center")
-    below.imshow(channel.mean(0)[None, :], **colours)
-    below.set_ylabel("columns", rotation=0, ha="right", va="center", fontsize=10)
-    for axis in (centre, right, below):
+    for axis, each, name in ((centre, channel, "one channel"), (right, grid, "what a branch reads of it")):
+        axis.imshow(each.float().cpu(), **colours)
+        axis.set_title(f"{name}, {len(each)} x {len(each)}", fontsize=10)
         _bare(axis)
     return figure
+
+
+def _name_rows(axes: np.ndarray, names: Sequence[str]) -> None:
+    for row, name in zip(axes, names, strict=True):
+        row[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=10, color=INK)
+
+
+def _fill(axes: np.ndarray, images: Tensor) -> None:
+    """Draw an image into each of the axes, and nothing where there are more axes than images."""
+    for axis, image in zip(axes.flat, images, strict=False):
+        _draw(axis, image)
+    for axis in axes.flat[len(images) :]:
+        axis.set_axis_off()
 
 
 def _draw(axis: Axes, image: Tensor) -> None:

@@ -11,6 +11,7 @@ import matplotlib as mpl
 import pandas as pd
 import seaborn as sns
 from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 INK, GREY, BLUE, ORANGE, GREEN, PURPLE, SKY = (
@@ -45,6 +46,13 @@ def drawn_from_table(function: Callable[[pd.DataFrame], Figure]) -> Callable[[pd
     """Register a figure under its function's name, which is the name of its table."""
     FIGURES[function.__name__] = function
     return function
+
+
+def curve_of_drops(axes: Axes, rows: pd.DataFrame, colour: str, label: str) -> None:
+    """Draw accuracy drop (points) against reduction (%), with the interval of the drop as a band."""
+    saved = 100 * rows["reduction"]
+    axes.fill_between(saved, rows["drop_low"], rows["drop_high"], color=colour, alpha=0.12, lw=0)
+    axes.plot(saved, rows["drop"], "o-", ms=4, color=colour, label=label)
 
 
 def confusion_grid(table: pd.DataFrame, colour: str, title: str) -> Figure:

@@ -16,10 +16,10 @@ from btsee_lib import boosting, features
 from btsee_lib.boosting import BranchTree, Features
 from btsee_lib.calibration import Terms
 from btsee_lib.compute import compute_device, new_fabric, set_up_torch
-from btsee_lib.config import params
+from btsee_lib.config import BoostingParameters, params
 from btsee_lib.cost import CostModel
 from btsee_lib.data import Splits, load_splits
-from btsee_lib.data.sets import path_of
+from btsee_lib.experiment import input_path
 from btsee_lib.schemes import SCHEMES
 from btsee_lib.store import artefacts
 from btsee_lib.store.backbone_artefact import (
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 Progress = Callable
+FEATURES = "features"  # the name of the artefact
 
 
 def load_data() -> Splits:
@@ -45,7 +46,7 @@ def load_data() -> Splits:
         parameters.name,
         seed=parameters.seed,
         limit=parameters.limit,
-        path=path_of(parameters),
+        path=input_path(parameters.name, parameters.path),
         image_size=parameters.image_size,
         mirrors=parameters.mirrors,
         drop_test_duplicates=parameters.drop_test_duplicates,
@@ -85,12 +86,12 @@ def make_features(backbone: nn.Module, splits: Splits, progress: Progress = iter
         set_up_torch(0)
         features.store_features(backbone, splits, folder, params("features"), progress, fabric)
 
-    return features.load_features(ensure_in_processes("features", _features_fingerprint(), make))
+    return features.load_features(ensure_in_processes(FEATURES, features_fingerprint("backbone"), make))
 
 
 def load_stored_features() -> Features:
     """Map the features that notebook 02 stored into memory."""
-    return features.load_features(artefacts.require("features", _features_fingerprint(), "backbone"))
+    return features.load_features(artefacts.require(FEATURES, features_fingerprint("backbone"), "backbone"))
 
 
 def make_backbone_and_features(progress: Progress) -> None:
@@ -106,28 +107,45 @@ def make_backbone_and_features(progress: Progress) -> None:
 def make_trees(stored: Features, progress: Progress = iter) -> list[BranchTree]:
     """Train the branches of all configurations, seed by seed and scheme by scheme, or load what is there."""
     near = cache(lambda: features.on_device_if_it_fits(stored, compute_device()))  # once, and only if need be
-
-    def make_tree(scheme: str, seed: int) -> Callable[[Path], None]:
-        def make(folder: Path) -> None:
-            set_up_torch(seed)
-            arguments = (near(), params("branches"), params("boosting"), seed)
-            trained = list(boosting.train_tree(SCHEMES[scheme], *arguments))
-            write_tree(folder, boosting.tree_of(scheme, seed, trained))
-
-        return make
-
     return [
-        read_tree(artefacts.ensure(_tree_name(*one), _tree_fingerprint(*one), make_tree(*one)), *one)
+        ensure_tree(_tree_name(*one), *one, near, params("boosting"), FEATURES)
         for one in progress(list(_trees()))
     ]
 
 
+def ensure_tree(
+    name: str,
+    scheme: str,
+    seed: int,
+    stored: Callable[[], Features],
+    parameters: BoostingParameters,
+    features_name: str,
+) -> BranchTree:
+    """Train the branches of a scheme and seed, or load them if they are there.
+
+    Parameters
+    ----------
+    name : of the artefact.
+    stored : returns the features; called only if need be.
+    features_name : the artefact that holds them.
+    """
+
+    def make(folder: Path) -> None:
+        set_up_torch(seed)
+        trained = boosting.train_tree(SCHEMES[scheme], stored(), params("branches"), parameters, seed)
+        write_tree(folder, boosting.tree_of(scheme, seed, list(trained)))
+
+    expected = tree_fingerprint(scheme, seed, parameters, features_name)
+    return read_tree(artefacts.ensure(name, expected, make), scheme, seed)
+
+
 def load_trees() -> list[BranchTree]:
     """Load the branches that notebook 03 trained, seed by seed and scheme by scheme."""
-    return [
-        read_tree(artefacts.require(_tree_name(*one), _tree_fingerprint(*one), "boosted_branches"), *one)
-        for one in _trees()
-    ]
+    trees = []
+    for one in _trees():
+        expected = tree_fingerprint(*one, params("boosting"), FEATURES)
+        trees.append(read_tree(artefacts.require(_tree_name(*one), expected, "boosted_branches"), *one))
+    return trees
 
 
 class Results(NamedTuple):
@@ -149,15 +167,18 @@ def load_results() -> Results:
     return Results(splits, backbone, stored, trees, cost_model(backbone, stored, splits), terms)
 
 
-def make_studies(stored: Features, cost: CostModel, progress: Progress = iter) -> dict[str, pd.DataFrame]:
+def make_studies(
+    backbone: nn.Module, splits: Splits, stored: Features, progress: Progress = iter
+) -> dict[str, pd.DataFrame]:
     """Run the two studies of ``branch_design``, or load their tables if they are there."""
     seed = params("boosting").seeds[0]
 
     def make(folder: Path) -> None:
         set_up_torch(seed)
-        width = branch_design.branch_width(stored, params("branches"), cost.backbone, seed, progress)
-        effort = branch_design.training_effort(stored, params("branches"), params("boosting"), seed)
-        for name, table in {"branch_width": width, "training_effort": effort}.items():
+        branches, macs = params("branches"), cost_model(backbone, stored, splits).backbone
+        kinds = branch_design.branch_kinds(backbone, splits, stored, branches, macs, seed, progress)
+        curves = branch_design.learning_curves(stored, branches, params("boosting"), seed, progress)
+        for name, table in {"branch_kinds": kinds, "learning_curves": curves}.items():
             table.to_csv(folder / f"{name}.csv", index=False)
 
     made_from = artefacts.fingerprint(
@@ -176,6 +197,8 @@ def read_tables(folder: Path) -> dict[str, pd.DataFrame]:
 def cost_model(backbone: nn.Module, stored: Features, splits: Splits) -> CostModel:
     """Measure the MACs of the backbone's stages and of its branches on one image."""
     numbers = range(1, len(stored["train"].squeezed) + 1)
+    boosting.check_one_a_branch("branches.channels", params("branches").channels, len(numbers))
+    boosting.check_one_a_branch("boosting.margins", params("boosting").margins, len(numbers))
     branches = [boosting.initial_branch(number, stored, params("branches"), 0) for number in numbers]
     return CostModel.measure(backbone, branches, splits.test.images.shape[1:])
 
@@ -188,16 +211,18 @@ def _tree_name(scheme: str, seed: int) -> str:
     return f"cascades/{scheme}_seed_{seed}"
 
 
-def _features_fingerprint() -> dict:
-    return artefacts.fingerprint([params("compute"), params("features")], features, ["backbone"])
+def features_fingerprint(backbone_name: str) -> dict:
+    """Describe what features are made from, those of the backbone that lies in an artefact of this name."""
+    return artefacts.fingerprint([params("compute"), params("features")], features, [backbone_name])
 
 
-def _tree_fingerprint(scheme: str, seed: int) -> dict:
+def tree_fingerprint(scheme: str, seed: int, parameters: BoostingParameters, features_name: str) -> dict:
+    """Describe what the branches of a scheme and seed are made from: the features in that artefact."""
     # Only this seed: adding one to the list must not train the others again.
-    parameters = params("boosting").model_copy(update={"seeds": [seed]})
-    made_from = artefacts.fingerprint([params("branches"), parameters], boosting, ["features"])
+    only_this = parameters.model_copy(update={"seeds": [seed]})
+    made_from = artefacts.fingerprint([params("branches"), only_this], boosting, [features_name], scheme=scheme)
     made_from["code"] |= digests_of_code(type(SCHEMES[scheme]).__module__)
-    return made_from | {"scheme": scheme}
+    return made_from
 
 
 def _read_backbone(folder: Path, splits: Splits) -> tuple[nn.Module, pd.DataFrame]:

@@ -1,9 +1,11 @@
-"""Two small studies of the branches, on the validation split: how wide, and how long to train."""
+"""Two studies of the branches, on the validation split: what they read and how wide, and how long to train."""
 
+import itertools
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pandas as pd
+import torch
 from torch import Tensor, nn
 
 from btsee_lib.boosting import (
@@ -12,93 +14,147 @@ from btsee_lib.boosting import (
     branch_seed,
     calibration_terms,
     everyone,
-    initial_branch,
+    fit_branch,
     training_targets,
     who_remains,
 )
-from btsee_lib.branches import branch_logits, train_branch
+from btsee_lib.branches import Conv1dBranch, branch_logits, train_branch
+from btsee_lib.compute import borrowed
 from btsee_lib.cost import count_macs
+from btsee_lib.data.splits import Splits
+from btsee_lib.evaluation import BTS_EE
+from btsee_lib.features import Squeeze, walk_stages
+from btsee_lib.schemes import SCHEMES
 
 if TYPE_CHECKING:
     from btsee_lib.config import BoostingParameters, BranchParameters
 
-WIDTHS = (8, 16, 48, 64)
+WIDTHS = (16, 48, 96)
+IMAGES = 20_000  # of train and of valid at most, for what only a study reads
+CURVE = ["branch", "survivors", "training", "epochs", "valid_accuracy"]  # the columns of a learning curve
+EFFORTS = (0.25, 0.5, 1, 2)  # times the visits that params.yaml asks for
 
 
-def branch_width(
-    features: Features, parameters: "BranchParameters", backbone_macs: int, seed: int, progress: Callable = iter
+class StripBranch(nn.Module):
+    """The rival: one 1-D convolution over the means of all rows, and of all columns, after Hou 2020.
+
+    Strip pooling (arXiv 2003.13328) keeps the full height and the full width of a map, but not which row
+    goes with which column. The parameters are those of ``Conv1dBranch``.
+    """
+
+    def __init__(self, in_channels: int, num_classes: int, channels: int, kernel_size: int):
+        super().__init__()
+        self.convolution = nn.Sequential(
+            nn.Conv1d(in_channels, channels, kernel_size, stride=2, padding=kernel_size // 2, bias=False),
+            nn.BatchNorm1d(channels),
+            nn.ReLU(),
+        )
+        self.classifier = nn.LazyLinear(num_classes)
+
+    @staticmethod
+    def squeeze(feature_map: Tensor) -> Tensor:
+        """Average a map (N, C, H, W) with H = W over its width and over its height: (N, C, 2, H)."""
+        return torch.stack([feature_map.mean(3), feature_map.mean(2)], dim=2)
+
+    def forward(self, squeezed: Tensor) -> Tensor:
+        """Return logits (N, K): the same filters go over both strips."""
+        strips = squeezed.transpose(1, 2).flatten(0, 1)  # each a sample of its own
+        return self.classifier(self.convolution(strips).reshape(len(squeezed), -1))
+
+
+KINDS: dict[str, tuple[type[nn.Module], int]] = {
+    "strips, kernel 5": (StripBranch, 5),
+    "grid, kernel 3": (Conv1dBranch, 3),
+    "grid, kernel 5": (Conv1dBranch, 5),
+}
+
+
+def branch_kinds(
+    backbone: nn.Module,
+    splits: Splits,
+    features: Features,
+    parameters: "BranchParameters",
+    backbone_macs: int,
+    seed: int,
+    progress: Callable = iter,
 ) -> pd.DataFrame:
-    """Train each branch at several widths, on all training images.
+    """Train each branch in every kind at several widths, on the first images of ``train``.
 
     Returns
     -------
     DataFrame
-        ``branch, channels, macs, share`` (of the backbone's MACs) and ``valid_accuracy``.
+        ``kind, branch, channels, macs, share`` (of the backbone's MACs), ``valid_accuracy``.
     """
-    rows, targets = [], training_targets(features["train"], parameters)
-    for channels in progress(WIDTHS):
-        widened = parameters.model_copy(update={"channels": channels})
-        for number, squeezed in enumerate(features["train"].squeezed, start=1):
-            branch = initial_branch(number, features, widened, seed)
-            macs = count_macs(branch, squeezed[:1].cpu().float())
-            train_branch(branch, squeezed, targets, widened, branch_seed(seed, number))
-            rows.append(
-                {
-                    "branch": number,
-                    "channels": channels,
-                    "macs": macs,
-                    "share": macs / backbone_macs,
-                    "valid_accuracy": _accuracy(
-                        branch_logits(branch, features["valid"].squeezed[number - 1]), features
-                    ),
-                }
-            )
+    rows, valid = [], splits.valid.labels[:IMAGES]
+    targets = training_targets(features["train"], parameters)[:IMAGES]
+    for kind, (branch_type, kernel_size) in progress(list(KINDS.items())):
+        if branch_type is Conv1dBranch:
+            read = [split.squeezed for split in (features["train"], features["valid"])]
+        else:
+            chosen = (splits.train.images[:IMAGES], splits.valid.images[:IMAGES])
+            read = [squeezed_maps(backbone, splits, images, branch_type.squeeze) for images in chosen]
+        for number, (seen, judged) in enumerate(zip(*read, strict=True), start=1):
+            seen, judged = seen[:IMAGES], judged[:IMAGES]
+            for channels in WIDTHS:
+                torch.manual_seed(branch_seed(seed, number))
+                branch = branch_type(seen.shape[1], len(splits.classes), channels, kernel_size)
+                macs = count_macs(branch.eval(), seen[:1].float())
+                train_branch(branch, seen, targets, parameters, branch_seed(seed, number))
+                right = branch_logits(branch, judged).argmax(1) == valid
+                row = {"kind": kind, "branch": number, "channels": channels, "macs": macs}
+                rows.append(
+                    row | {"share": macs / backbone_macs, "valid_accuracy": float(right.double().mean())}
+                )
     return pd.DataFrame(rows)
 
 
-def training_effort(
+def squeezed_maps(
+    backbone: nn.Module, splits: Splits, images: Tensor, squeeze: Squeeze, batch_size: int = 500
+) -> list[Tensor]:
+    """What branches that squeeze like this read of raw images, float32, on the CPU, one a branch."""
+    with borrowed(backbone) as device, torch.inference_mode():
+        batches = [
+            [each.cpu() for each in walk_stages(backbone, splits.normalise(batch.to(device)), squeeze)[0]]
+            for batch in images.split(batch_size)
+        ]
+    return [torch.cat(parts) for parts in zip(*batches, strict=True)]
+
+
+def learning_curves(
     features: Features,
     branch_parameters: "BranchParameters",
     boosting_parameters: "BoostingParameters",
     seed: int,
+    progress: Callable = iter,
 ) -> pd.DataFrame:
-    """Train branch 2 behind each margin of branch 1: equal visits, and visits that shrink with the data.
+    """Train each branch by every scheme for fewer and for more visits than ``params.yaml`` asks for.
+
+    All branches of a number are judged on the same validation images: those that reach it behind
+    boosted branches, calibrated with the margin in the middle of each list.
 
     Returns
     -------
     DataFrame
-        ``m1, survivors`` (training images), ``training`` ("independent", "boosted, equal visits",
-        "boosted, equal epochs") and ``valid_accuracy``, on the validation survivors.
+        ``branch, survivors`` (training images), ``training`` (the scheme), ``epochs`` (visits over all
+        training images), ``valid_accuracy``. It ends at the first branch that too few images reach.
     """
     terms, valid = calibration_terms(features, boosting_parameters), features["valid"]
-
-    def trained(number: int, survivors: Tensor | None = None, share: float = 1.0) -> nn.Module:
-        visits = branch_parameters.model_copy(update={"epochs": branch_parameters.epochs * share})
-        branch = initial_branch(number, features, branch_parameters, seed)
-        targets = training_targets(features["train"], branch_parameters)
-        weights = None if survivors is None else survivors.float()
-        squeezed = features["train"].squeezed[number - 1]
-        train_branch(branch, squeezed, targets, visits, branch_seed(seed, number), weights)
-        return branch
-
-    first, independent, rows = trained(1), trained(2), []
-    logits = {name: branch_logits(first, features[name].squeezed[0]) for name in CHOICE_SPLITS}
-    for margin in boosting_parameters.margins[0]:
-        remains = who_remains(logits, everyone(features), valid.labels, margin, terms)
-        number = int(remains["train"].sum())
-        if min(number, int(remains["valid"].sum())) < boosting_parameters.min_survivors:
-            continue
-        tried = {
-            "independent": independent,
-            "boosted, equal visits": trained(2, remains["train"]),
-            "boosted, equal epochs": trained(2, remains["train"], number / len(features["train"])),
-        }
-        for name, branch in tried.items():
-            accuracy = _accuracy(branch_logits(branch, valid.squeezed[1]), features, remains["valid"])
-            rows.append({"m1": margin, "survivors": number, "training": name, "valid_accuracy": accuracy})
-    return pd.DataFrame(rows)
-
-
-def _accuracy(logits: Tensor, features: Features, chosen: Tensor | None = None) -> float:
-    right = logits.argmax(1) == features["valid"].labels
-    return float((right if chosen is None else right[chosen]).double().mean())
+    survivors, rows = everyone(features), []
+    for number, margins in progress(list(enumerate(boosting_parameters.margins, start=1))):
+        for name, effort in itertools.product(SCHEMES, EFFORTS):
+            epochs = effort * branch_parameters.epochs
+            longer = branch_parameters.model_copy(update={"epochs": epochs})
+            meets = survivors if SCHEMES[name].sequential else everyone(features)
+            branch = fit_branch(number, SCHEMES[name], features, meets, longer, boosting_parameters, seed)
+            if branch is None:
+                return pd.DataFrame([row for row in rows if row["branch"] < number], columns=CURVE)
+            logits = {
+                split: branch_logits(branch, features[split].squeezed[number - 1]) for split in CHOICE_SPLITS
+            }
+            right = (logits["valid"].argmax(1) == valid.labels)[survivors["valid"]]
+            row = {"branch": number, "survivors": int(survivors["train"].sum()), "training": name}
+            rows.append(row | {"epochs": epochs, "valid_accuracy": float(right.double().mean())})
+            if name == BTS_EE.training and effort == 1:
+                passed_on = who_remains(logits, survivors, valid.labels, margins[len(margins) // 2], terms)
+        survivors = passed_on
+    return pd.DataFrame(rows, columns=CURVE)

@@ -12,14 +12,14 @@ import pandas as pd
 from btsee_lib.decisions import Decisions
 from btsee_lib.evaluation import (
     BASELINE,
-    TIE,
+    BTS_EE,
+    TIES,
+    Cell,
     cells_of,
     configuration_columns,
-    distance_to_front,
     drop_at,
     fronts,
     of_cell,
-    sign_test,
 )
 from btsee_lib.uncertainty import image_weights, interval
 
@@ -109,58 +109,73 @@ def gain(
     return table
 
 
+def gain_at_equal_compute(
+    averaged: pd.DataFrame,
+    drawn: Resamples,
+    baseline: Cell,
+    other: Cell,
+    confidence: float,
+    points: int = 25,
+) -> pd.DataFrame:
+    """What one cell gains over another, front against front, see ``gain``."""
+    chosen = fronts(averaged)
+    members = [of_cell(chosen, cell).index.to_numpy() for cell in (baseline, other)]
+    return gain(averaged, drawn, *members, confidence, points)
+
+
 def gains_at_equal_compute(
     averaged: pd.DataFrame, drawn: Resamples, confidence: float, points: int = 25
 ) -> pd.DataFrame:
     """What each cell gains over the baseline, front against front: ``gain`` with the cell's names."""
-    chosen = fronts(averaged)
-    members = {cell: of_cell(chosen, cell).index.to_numpy() for cell in cells_of(averaged)}
     parts = [
-        gain(averaged, drawn, members[BASELINE], members[cell], confidence, points).assign(
-            training=cell[0], calibration=cell[1]
-        )
+        gain_at_equal_compute(averaged, drawn, BASELINE, cell, confidence, points).assign(**cell._asdict())
         for cell in cells_of(averaged)
         if cell != BASELINE
     ]
     return pd.concat(parts, ignore_index=True)
 
 
-def paired_wins(
-    averaged: pd.DataFrame, drawn: Resamples, confidence: float
+def at_equal_margins(
+    averaged: pd.DataFrame,
+    drawn: Resamples,
+    confidence: float,
+    baseline: Cell,
+    other: Cell = BTS_EE,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Compare each cell with the baseline configuration by configuration, corrected for compute.
+    """Compare two cells configuration by configuration, each with the margins of the other.
 
-    At equal margins two cells need not spend the same. So both configurations of a pair are measured
-    by their distance to one curve, the baseline's front, each at its own reduction; the gain is the
-    difference of the two distances.
+    Equal margins need not spend the same, so who is ahead can be read in several ways.
 
     Returns
     -------
-    pairs : one row a cell and configuration: the margins, ``gain`` (points), and at equal margins the
-        differences ``less_drop`` (points) and ``more_reduction`` (share).
-    counts : one row a cell: ``wins, losses, ties, p`` of the sign test, ``low`` and ``high`` of the wins.
+    pairs : one row a configuration: its margins, ``less_drop`` (points) and ``more_reduction`` (share) of the
+        other cell against the baseline.
+    counts : one row a ``reading``, with the ``count`` of configurations and its ``low`` and ``high``: "less
+        accuracy lost"; "better in both" and "worse in both" (accuracy and computation at once); and
+        "ahead", the difference of these two.
     """
-    front = of_cell(fronts(averaged), BASELINE).index.to_numpy()
-    rows_of = {cell: of_cell(averaged, cell).index.to_numpy() for cell in cells_of(averaged)}
-    reduction, drop = averaged["reduction"].to_numpy(), averaged["drop"].to_numpy()
-    distance = distance_to_front(reduction, drop, front)
-    samples = np.stack(
-        [distance_to_front(r, d, front) for r, d in zip(drawn.reduction, drawn.drop, strict=True)]
-    )
-    base, pairs, counts = rows_of[BASELINE], [], []
-    for cell in rows_of:
-        if cell == BASELINE:
-            continue
-        rows = rows_of[cell]
-        names = configuration_columns(averaged)
-        pairs.append(
-            averaged.loc[rows, names].assign(
-                gain=distance[rows] - distance[base],
-                less_drop=drop[base] - drop[rows],
-                more_reduction=reduction[rows] - reduction[base],
-            )
-        )
-        low, high = interval((samples[:, rows] > samples[:, base] + TIE).sum(axis=1), confidence)
-        test = sign_test(pairs[-1]["gain"])
-        counts.append({"training": cell[0], "calibration": cell[1], **test, "low": low, "high": high})
-    return pd.concat(pairs, ignore_index=True), pd.DataFrame(counts)
+    base, rows = (of_cell(averaged, cell).index.to_numpy() for cell in (baseline, other))
+
+    def differences(drop: np.ndarray, reduction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return drop[..., base] - drop[..., rows], reduction[..., rows] - reduction[..., base]
+
+    def counted(less_drop: np.ndarray, more_reduction: np.ndarray) -> dict[str, np.ndarray]:
+        better = ((less_drop > TIES[0]) & (more_reduction > TIES[1])).sum(-1)
+        worse = ((less_drop < -TIES[0]) & (more_reduction < -TIES[1])).sum(-1)
+        lost_less = (less_drop > TIES[0]).sum(-1)
+        return {
+            "less accuracy lost": lost_less,
+            "better in both": better,
+            "worse in both": worse,
+            "ahead": better - worse,
+        }
+
+    measured = differences(averaged["drop"].to_numpy(), averaged["reduction"].to_numpy())
+    samples = counted(*differences(drawn.drop, drawn.reduction))
+    names = [name for name in configuration_columns(averaged) if name not in Cell._fields]
+    pairs = averaged.loc[rows, names].assign(less_drop=measured[0], more_reduction=measured[1])
+    counts = [
+        (reading, int(count), *interval(samples[reading], confidence))
+        for reading, count in counted(*measured).items()
+    ]
+    return pairs.reset_index(drop=True), pd.DataFrame(counts, columns=["reading", "count", "low", "high"])

@@ -38,24 +38,27 @@ class Promises:
 
 
 def check_promises(
-    trees: Iterable[BranchTree], features: Features, parameters: BoostingParameters, margins: Sequence[float]
+    trees: Iterable[BranchTree],
+    features: Features,
+    parameters: BoostingParameters,
+    configurations: Iterable[Sequence[float]],
 ) -> Promises:
     """Calibrate the branches of trees, once on all of valid and once on survivors, and look at test.
 
     Parameters
     ----------
-    margins : each is used for all branches at once.
+    configurations : a margin a branch each.
     """
     test, terms = features["test"], calibration_terms(features, parameters)
     rows, missing, counts = [], {}, {}
     for tree in trees:
         calibrator = Calibrator(tree, features, terms)
-        for margin, calibration in itertools.product(margins, CALIBRATIONS):
-            numbers, bars = range(1, len(parameters.margins) + 1), terms.bars(margin)
-            outputs, thresholds = calibrator.calibrated([margin] * len(numbers), calibration)
+        for margins, calibration in itertools.product(configurations, CALIBRATIONS):
+            outputs, thresholds = calibrator.calibrated(margins, calibration)
             exits = simulate(*outputs["test"], test.predicted, thresholds)
             right = exits.label == test.labels
-            for number in numbers:
+            for number, margin in enumerate(margins, start=1):
+                bars = terms.bars(margin)
                 here, key = exits.exit == number - 1, (calibration, number)
                 # Only where a sample leaves: the bar of a class that never does may be nan.
                 short = torch.where(here, bars[exits.label] - right.double(), 0.0)

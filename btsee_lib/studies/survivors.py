@@ -6,6 +6,7 @@ The shift is the difference between all images and the survivors that earlier br
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ from btsee_lib.boosting import BranchTree, Features, calibration_terms, margin_n
 from btsee_lib.calibration import Terms, confidence_and_class
 from btsee_lib.config import BoostingParameters
 from btsee_lib.features import SplitFeatures
+from btsee_lib.uncertainty import interval
 
 
 def shift_table(
@@ -48,18 +50,46 @@ def shift_table(
     return pd.DataFrame(rows, columns=["group", "kind", "name", "value"])
 
 
+class MixShift(NamedTuple):
+    """How far the class mix of some images is from that of all: total variation distance, shares.
+
+    ``low`` and ``high``: bootstrap interval over the images met. ``by_chance``: what as many images, drawn at
+    random, exceed in one case of forty.
+    """
+
+    distance: float
+    low: float
+    high: float
+    by_chance: float
+
+
+def class_mix_shift(labels: Tensor, met: Tensor, resamples: int = 1000, seed: int = 0) -> MixShift:
+    """Compare the class mix of the images met, bool (N,), with that of all, labels int64 (N,)."""
+    everyone = torch.bincount(labels).numpy()
+    counts = torch.bincount(labels[met], minlength=len(everyone)).numpy()
+    generator, number = np.random.default_rng(seed), int(counts.sum())
+
+    def distance(drawn: np.ndarray) -> np.ndarray:
+        return np.abs(drawn / number - everyone / everyone.sum()).sum(-1) / 2
+
+    again = distance(generator.multinomial(number, counts / number, resamples))
+    at_random = distance(generator.multivariate_hypergeometric(everyone, number, resamples))
+    low, high = interval(again, 0.95)
+    return MixShift(float(distance(counts)), float(low), float(high), float(np.quantile(at_random, 0.975)))
+
+
 @dataclass(frozen=True)
 class TrainingGains:
     """Boosted against independent training, branch by branch, on the test survivors.
 
-    ``table`` has one row a seed and boosted branch behind branch 1; ``gained`` and ``met``, float64
-    (N,), count for every test image how often boosting put it right (less how often wrong), and how
-    many of those branches it reached.
+    ``table`` has one row a seed and boosted branch behind branch 1. ``gained`` and ``met``, by the number of
+    the branch, float64 (N,) each, count for every test image how often boosting put it right (less how
+    often wrong), and how many branches of that number it reached.
     """
 
     table: pd.DataFrame
-    gained: np.ndarray
-    met: np.ndarray
+    gained: dict[int, np.ndarray]
+    met: dict[int, np.ndarray]
 
 
 def training_gains(
@@ -78,7 +108,8 @@ def training_gains(
     were set on valid.
     """
     test, terms = features["test"], calibration_terms(features, parameters)
-    rows, gained, met, seen = [], np.zeros(len(test)), np.zeros(len(test)), set()
+    numbers, rows, seen = range(2, len(parameters.margins) + 1), [], set()
+    gained, met = ({number: np.zeros(len(test)) for number in numbers} for _ in range(2))
     for other, tree in zip(baseline, boosted, strict=True):
         for (number, margins), reached in survivors_of(tree, features, parameters, terms).items():
             node = tree.nodes.loc[tree.position[number, margins]]
@@ -93,8 +124,8 @@ def training_gains(
                 (each.argmax(1) == test.labels)[here].double()
                 for each in (logits, other.logits["test"][position])
             ]
-            gained[here.numpy()] += (right[0] - right[1]).numpy()
-            met[here.numpy()] += 1
+            gained[number][here.numpy()] += (right[0] - right[1]).numpy()
+            met[number][here.numpy()] += 1
             rows.append(
                 {
                     "seed": tree.seed,

@@ -14,17 +14,15 @@ import pandas as pd
 import torch
 from torch import nn
 
-from btsee_lib import boosting, features
+from btsee_lib import features
 from btsee_lib.boosting import BranchTree, Features
 from btsee_lib.compute import new_fabric, set_up_torch
 from btsee_lib.config import BoostingParameters, params
 from btsee_lib.cost import CostModel
 from btsee_lib.data.splits import ImageSet, Splits
 from btsee_lib.evaluation import BASELINE, BTS_EE
-from btsee_lib.schemes import SCHEMES
 from btsee_lib.store import artefacts, results
 from btsee_lib.store.backbone_artefact import backbone_fingerprint, read_backbone, train_into
-from btsee_lib.store.code import digests_of_code
 from solar_cells import elpv
 from solar_cells.elpv import Cells
 
@@ -85,14 +83,17 @@ def make_fold(cells: Cells, number: int, folds: int, miss_cost: int) -> Fold:
     trained = _make_backbone(splits, place, fold=number, folds=folds, miss_cost=miss_cost)
     backbone = read_backbone(trained, splits, params("backbone"))
     stored = _make_features(backbone, splits, place)
+
+    def tree(kind: str, scheme: str, parameters: BoostingParameters, seed: int) -> BranchTree:
+        name = f"{place}/{kind}_{scheme}_{seed}"
+        return results.ensure_tree(name, scheme, seed, lambda: stored, parameters, f"{place}/features")
+
     return Fold(
         number=number,
         test=elpv.positions_of(fold, number, data.limit)["test"],
         features=stored,
         trees={
-            (kind, scheme): [
-                _make_tree(stored, place, kind, scheme, parameters, seed) for seed in parameters.seeds
-            ]
+            (kind, scheme): [tree(kind, scheme, parameters, seed) for seed in parameters.seeds]
             for kind, parameters in margin_kinds(params("boosting")).items()
             for scheme in TRAINED
         },
@@ -117,25 +118,8 @@ def _make_features(backbone: nn.Module, splits: Splits, place: str) -> Features:
         set_up_torch(0)
         features.store_features(backbone, splits, folder, params("features"), fabric=_new_fabric())
 
-    made_from = artefacts.fingerprint([params("compute"), params("features")], features, [f"{place}/backbone"])
+    made_from = results.features_fingerprint(f"{place}/backbone")
     return features.load_features(artefacts.ensure(f"{place}/features", made_from, make))
-
-
-def _make_tree(
-    stored: Features, place: str, kind: str, scheme: str, parameters: BoostingParameters, seed: int
-) -> BranchTree:
-    def make(folder: Path) -> None:
-        set_up_torch(seed)
-        trained = boosting.train_tree(SCHEMES[scheme], stored, params("branches"), parameters, seed)
-        results.write_tree(folder, boosting.tree_of(scheme, seed, list(trained)))
-
-    only_this = parameters.model_copy(update={"seeds": [seed]})
-    made_from = artefacts.fingerprint(
-        [params("branches"), only_this], boosting, [f"{place}/features"], scheme=scheme
-    )
-    made_from["code"] |= digests_of_code(SCHEMES[scheme].__module__)
-    folder = artefacts.ensure(f"{place}/{kind}_{scheme}_{seed}", made_from, make)
-    return results.read_tree(folder, scheme, seed)
 
 
 def _new_fabric() -> "Fabric":

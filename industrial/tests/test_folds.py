@@ -6,6 +6,7 @@ import pytest
 import torch
 import yaml
 
+from btsee_lib import boosting
 from btsee_lib.evaluation import BASELINE, BTS_EE
 from btsee_lib.store import artefacts
 from solar_cells import elpv, folds
@@ -13,7 +14,7 @@ from solar_cells.folds import EQUAL, TRAINED, UNEQUAL, make_fold
 
 SMALL = {
     "backbone": {"epochs": 1},
-    "branches": {"channels": 4, "epochs": 1},
+    "branches": {"channels": [4, 4, 4], "epochs": 1},
     "boosting": {"seeds": [0, 1], "margins": [[-0.1, 0.0]] * 3, "min_support": 5, "min_survivors": 10},
 }
 DEAL = {"number": 1, "folds": 3, "miss_cost": 2}
@@ -72,7 +73,7 @@ def test_margins_of_the_classes_make_no_difference_to_independent_branches(fold)
 def test_a_fold_that_is_there_is_loaded_and_equal(fold, cells, monkeypatch):
     monkeypatch.setattr(folds, "train_into", refuse)
     monkeypatch.setattr(folds.features, "store_features", refuse)
-    monkeypatch.setattr(folds.boosting, "train_tree", refuse)
+    monkeypatch.setattr(boosting, "train_tree", refuse)
     again = make_fold(cells, **DEAL)
     for key, trees in fold.trees.items():
         for one, other in zip(trees, again.trees[key], strict=True):

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 
-from btsee_lib.plots.figures import FIGURES
+from btsee_lib.plots import FIGURES
 from solar_cells import plots
 
 MEASURES = ("missed", "alarms", "cost", "saved")

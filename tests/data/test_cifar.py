@@ -11,10 +11,10 @@ import pytest
 import torch
 from loopback import honest, serving
 from PIL import Image
-from small_cinic10 import CLASSES, png
+from small_cinic10 import CLASSES, files, png, write_archive, write_folder
 from torchvision import datasets
 
-from btsee_lib.data import fashion_mnist, load_splits
+from btsee_lib.data import cifar, fashion_mnist, load_splits
 from btsee_lib.data.splits import channel_statistics
 from btsee_lib.errors import DataError
 
@@ -194,7 +194,8 @@ def test_damaged_or_missing_files_of_ones_own_are_refused_with_their_folder(publ
 
 
 def test_a_path_where_nothing_is_is_refused_and_nothing_downloaded(published, server, tmp_path):
-    assert f"{tmp_path / 'nowhere'} (" in refused(published, tmp_path, path=tmp_path / "nowhere")
+    with pytest.raises(DataError, match=r"nowhere does not exist: correct data\.path"):
+        load(published, tmp_path, path=tmp_path / "nowhere")
     assert server.asked == 0
     assert not (tmp_path / "nowhere").exists()
 
@@ -230,3 +231,33 @@ def test_an_altered_download_is_refused_and_not_trusted_later(published, server,
         assert "corrupted" in refused(published, tmp_path)
         assert "corrupted" in refused(published, tmp_path)
     assert len(load(published, tmp_path).train) == 80
+
+
+def copy_in_files():
+    """Pictures in train/CLASS/ and test/CLASS/ alone, as a copy of the published split has them."""
+    return {place: content for place, content in files().items() if not place.startswith("valid")}
+
+
+@pytest.mark.parametrize("write", [write_archive, write_folder], ids=["archive", "folder"])
+def test_a_copy_in_picture_files_serves_with_the_published_split(write, server, tmp_path):
+    pictures = copy_in_files()
+    path = write(tmp_path / "copy", pictures=pictures)
+    splits = load_splits("cifar-10", tmp_path / "data", path=path)
+    assert (len(splits.train), len(splits.valid), len(splits.test)) == (72, 18, 90)
+    assert splits.classes == tuple(CLASSES)
+    assert splits.source.startswith("CIFAR10, copy in picture files: copy (")
+    assert server.asked == 0
+
+
+def test_the_known_copy_is_told_by_its_md5(tmp_path, monkeypatch):
+    path = write_archive(tmp_path / "copy.tar.gz", pictures=copy_in_files())
+    monkeypatch.setattr(cifar, "JPEG_COPY", hashlib.md5(path.read_bytes()).hexdigest())
+    splits = load_splits("cifar-10", tmp_path / "data", path=path)
+    assert splits.source.startswith(f"CIFAR10, JPEG copy: copy.tar.gz (md5 {cifar.JPEG_COPY})")
+
+
+def test_the_copy_of_this_machine_is_the_known_one_where_it_is_at_hand(repository):
+    archive = repository / "data" / "cifar-10" / "pictures.tar.xz"
+    if not archive.is_file():
+        pytest.skip("no copy at hand")
+    assert hashlib.md5(archive.read_bytes()).hexdigest() == cifar.JPEG_COPY

@@ -7,8 +7,8 @@ import pytest
 from matplotlib import pyplot as plt
 
 from btsee_lib.pipeline import publishing
+from btsee_lib.plots import FIGURES
 from btsee_lib.plots.evaluation import NAMES
-from btsee_lib.plots.figures import FIGURES
 
 pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # of seaborn
 
@@ -58,9 +58,24 @@ def class_precision():
     )
 
 
-def branch_width():
-    rows = [(b, c, 0.0001 * c * b, 0.6 + 0.05 * b + 0.001 * c) for c in (8, 16, 32) for b in (1, 2, 3)]
-    return pd.DataFrame(rows, columns=["branch", "channels", "share", "valid_accuracy"])
+def branch_kinds():
+    rows = [
+        (kind, b, c, 0.0001 * c * b, 0.6 + 0.05 * b + 0.001 * c)
+        for kind in ("strips", "grid")
+        for b in (1, 2, 3)
+        for c in (8, 16, 32)
+    ]
+    return pd.DataFrame(rows, columns=["kind", "branch", "channels", "share", "valid_accuracy"])
+
+
+def learning_curves():
+    rows = [
+        (b, 9000 // b, training, epochs, 0.6 + 0.05 * b + 0.01 * epochs)
+        for b in (1, 2, 3)
+        for training in ("independent", "boosted")
+        for epochs in (1.5, 3, 6)
+    ]
+    return pd.DataFrame(rows, columns=["branch", "survivors", "training", "epochs", "valid_accuracy"])
 
 
 def covariance_shift():
@@ -149,10 +164,11 @@ def equal_compute():
     return pd.DataFrame(rows, columns=["training", "calibration", "reduction", "gain", "low", "high"])
 
 
-def wins():
-    rows = list(itertools.product(MARGINS, repeat=3))
-    gains = [0.5, 0.4, 0.3, -0.2, 0.0, 1e-9, 0.1, 0.2]  # five wins, a loss, two ties
-    return pd.DataFrame(rows, columns=["m1", "m2", "m3"]).assign(gain=gains)
+def equal_margins():
+    less = [0.5, 0.4, 0.3, -0.2, 0.0, -0.3]  # better in both twice, worse in both once
+    more = [0.1, 0.2, -0.1, -0.1, 0.1, 0.2]
+    rows = pd.DataFrame({"m1": range(6), "less_drop": less, "more_reduction": more})
+    return pd.concat([rows.assign(rival=name) for name in ("conventional cascade", "same calibration")])
 
 
 def class_exits():
@@ -224,9 +240,9 @@ TABLES = {
     function.__name__: function
     for function in (
         *(accuracy_by_clarity, class_mix, stage_costs, learning_curve, confusion, class_precision),
-        *(branch_width, covariance_shift, training_gains),
+        *(branch_kinds, learning_curves, covariance_shift, training_gains),
         *(threshold_search, thresholds, margin_effect, promises, rules),
-        *(fronts, equal_compute, wins, class_exits),
+        *(fronts, equal_compute, equal_margins, class_exits),
         *(latency_by_exit, exit_times, time_against_macs, throughput, static_networks, latency_budget),
         scaling,
     )
@@ -234,11 +250,12 @@ TABLES = {
 
 NO_LEGEND = {
     *("nearest_mean_confusion", "accuracy_by_clarity", "stage_costs", "confusion", "class_precision"),
-    *("branch_width", "thresholds", "equal_compute", "wins", "class_exits"),
+    *("thresholds", "equal_compute", "equal_margins", "class_exits"),
     *("latency_by_exit",),
 }
 PANELS = {"stage_costs": 3, "learning_curve": 2, "covariance_shift": 2, "threshold_search": 2}
-PANELS |= {"margin_effect": 2, "promises": 2, "equal_compute": 3, "wins": 2}
+PANELS |= {"margin_effect": 2, "promises": 2, "equal_compute": 3, "equal_margins": 2}
+PANELS |= {"branch_kinds": 3, "learning_curves": 3}
 PANELS |= {"exit_times": 2, "time_against_macs": 2, "throughput": 2, "static_networks": 2, "scaling": 4}
 
 
@@ -363,10 +380,9 @@ def test_the_gain_at_equal_compute_stands_in_the_title(figure_of):
         assert title(axes).endswith("mean +0.20 (-0.10 to +0.50)")
 
 
-def test_wins_and_losses_are_counted_and_ties_are_neither(figure_of):
-    figure = figure_of("wins")
-    assert figure.get_suptitle().endswith(": 5 wins (blue), 1 losses (red)")
-    assert [len(axes.texts) for axes in panels(figure)] == [4, 4]
+def test_who_is_better_and_worse_in_both_is_counted(figure_of):
+    for axes in panels(figure_of("equal_margins")):
+        assert written(axes) == ["better in both: 2", "worse in both: 1"]
 
 
 def test_classes_that_leave_early_stand_first(figure_of):

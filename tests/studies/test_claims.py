@@ -5,84 +5,118 @@ import pytest
 from btsee_lib.studies.claims import COLUMNS, NOT_REPRODUCED, NOT_TESTABLE, REPRODUCED, VERDICTS, claims_table
 
 TRIPLES = {
-    "shift.fall": (5.0, 4.0, 6.0),
-    "boosting.gain": (0.5, 0.2, 0.8),
+    "shift.mix": (20.0, 18.0, 22.0),
+    "shift.further": (3.0, 2.0, 4.0),
+    "boosting.gain.2": (0.5, 0.2, 0.8),
+    "boosting.gain.3": (0.4, 0.1, 0.7),
     "cpm.survivors.later.shortfall": (0.5, 0.1, 0.9),
-    "evaluation.wins": (50, 40, 60),
-    "evaluation.gain": (0.3, 0.1, 0.5),
+    "evaluation.full.less_lost": (60, 50, 64),
+    "evaluation.full.ahead": (20, 10, 30),
+    "evaluation.full.gain": (0.3, 0.1, 0.5),
+    "evaluation.survivors.less_lost": (40, 33, 50),
+    "evaluation.survivors.ahead": (10, 1, 20),
+    "evaluation.survivors.gain": (0.2, 0.1, 0.3),
     "recommended.2.reduction": (0.5, 0.46, 0.54),
     "recommended.2.drop": (1.5, 1.2, 1.8),
 }
-NUMBERS = {"branches.largest_share": 0.01, "cpm.survivors.all.shortfall": 0.3} | {
+NUMBERS = {
+    "branches.largest_share": 0.01,
+    "cpm.survivors.all.shortfall": 0.3,
+    "shift.mix_by_chance": 2.0,
+    "shift.fall": 14.0,
+    "shift.fall_of_backbone": 11.0,
+    "evaluation.configurations": 64,
+} | {
     f"{name}{end}": value
     for name, values in TRIPLES.items()
     for end, value in zip(("", "_low", "_high"), values, strict=True)
 }
+CLAIMS = ["1a", "1b", "2", "2", "3", "4", "5a", "5b", "5c", "5a", "5b", "5c", "6", "7"]
 
 
 def verdicts(numbers):
     return claims_table(numbers)["verdict"].tolist()
 
 
-def test_there_are_seven_claims_each_with_its_numbers():
+def test_every_claim_has_its_rows_each_with_its_numbers():
     table = claims_table(NUMBERS)
     assert list(table.columns) == COLUMNS
     assert COLUMNS == ["claim", "paper", "measured", "low", "high", "verdict", "note"]
-    assert [claim.split()[0] for claim in table["claim"]] == list("1234567")
-    assert table["measured"].tolist()[:6] == pytest.approx([5, 0.5, 1, 0.5, 50, 50])
-    assert table["low"].tolist()[:6] == pytest.approx([4, 0.2, 1, 0.1, 40, 46])
-    assert table["high"].tolist()[:6] == pytest.approx([6, 0.8, 1, 0.9, 60, 54])
-    assert table.loc[6, ["measured", "low", "high"]].isna().all()
+    assert [claim.split()[0] for claim in table["claim"]] == CLAIMS
+    assert table["claim"].is_unique
+    assert table["measured"].tolist()[:13] == pytest.approx(
+        [20, 3, 0.5, 0.4, 1, 0.5, 60, 20, 0.3, 40, 10, 0.2, 50]
+    )
+    assert table["low"].tolist()[:13] == pytest.approx([18, 2, 0.2, 0.1, 1, 0.1, 50, 10, 0.1, 33, 1, 0.1, 46])
+    assert table["high"].tolist()[:13] == pytest.approx([22, 4, 0.8, 0.7, 1, 0.9, 64, 30, 0.5, 50, 20, 0.3, 54])
+    assert table.loc[13, ["measured", "low", "high"]].isna().all()
     assert table["verdict"].isin(VERDICTS).all()
     assert table["note"].str.len().min() > 20
 
 
 def test_where_all_hold_all_but_the_last_are_reproduced():
-    assert verdicts(NUMBERS) == [REPRODUCED] * 6 + [NOT_TESTABLE]
+    assert verdicts(NUMBERS) == [REPRODUCED] * 13 + [NOT_TESTABLE]
 
 
 @pytest.mark.parametrize(
-    ("claim", "name", "holds", "fails"),
+    ("row", "name", "holds", "fails"),
     [
-        (1, "shift.fall_low", 0.001, 0.0),
-        (2, "boosting.gain_low", 0.001, 0.0),
-        (3, "branches.largest_share", 0.015, 0.0151),
-        (4, "cpm.survivors.later.shortfall_high", 1.0, 1.001),
-        (5, "evaluation.wins_low", 33, 32),
-        (5, "evaluation.gain_low", 0.001, 0.0),
-        (6, "recommended.2.reduction_low", 0.45, 0.449),
-        (6, "recommended.2.drop_high", 2.0, 2.001),
+        (0, "shift.mix_low", 2.001, 2.0),
+        (0, "shift.mix_by_chance", 17.9, 18.0),
+        (1, "shift.further_low", 0.001, 0.0),
+        (2, "boosting.gain.2_low", 0.001, 0.0),
+        (3, "boosting.gain.3_low", 0.001, 0.0),
+        (4, "branches.largest_share", 0.015, 0.0151),
+        (5, "cpm.survivors.later.shortfall_high", 1.0, 1.001),
+        (6, "evaluation.full.less_lost_low", 33, 32),
+        (7, "evaluation.full.ahead_low", 1, 0),
+        (8, "evaluation.full.gain_low", 0.001, 0.0),
+        (9, "evaluation.survivors.less_lost_low", 33, 32),
+        (10, "evaluation.survivors.ahead_low", 1, 0),
+        (11, "evaluation.survivors.gain_low", 0.001, 0.0),
+        (12, "recommended.2.reduction_low", 0.45, 0.449),
+        (12, "recommended.2.drop_high", 2.0, 2.001),
     ],
 )
-def test_a_verdict_turns_at_its_rule_and_leaves_the_others_alone(claim, name, holds, fails):
+def test_a_verdict_turns_at_its_rule_and_leaves_the_others_alone(row, name, holds, fails):
     for value, expected in ((holds, REPRODUCED), (fails, NOT_REPRODUCED)):
         found = verdicts(NUMBERS | {name: value})
-        assert found.pop(claim - 1) == expected
-        assert found == [REPRODUCED] * 5 + [NOT_TESTABLE]
+        assert found.pop(row) == expected
+        assert found == [REPRODUCED] * 12 + [NOT_TESTABLE]
 
 
 @pytest.mark.parametrize("gone", [math.nan, None, "missing"])
 @pytest.mark.parametrize(
-    ("claim", "name"),
+    ("row", "name"),
     [
-        (1, "shift.fall"),
-        (2, "boosting.gain_high"),
-        (3, "branches.largest_share"),
-        (4, "cpm.survivors.later.shortfall_low"),
-        (5, "evaluation.wins_low"),
-        (5, "evaluation.gain"),
-        (6, "recommended.2.reduction"),
-        (6, "recommended.2.drop_high"),
+        (0, "shift.mix"),
+        (0, "shift.mix_by_chance"),
+        (1, "shift.further_high"),
+        (2, "boosting.gain.2_high"),
+        (4, "branches.largest_share"),
+        (5, "cpm.survivors.later.shortfall_low"),
+        (6, "evaluation.full.less_lost_low"),
+        (8, "evaluation.full.gain"),
+        (12, "recommended.2.reduction"),
+        (12, "recommended.2.drop_high"),
     ],
 )
-def test_a_number_that_is_not_there_leaves_its_claim_untestable(claim, name, gone):
+def test_a_number_that_is_not_there_leaves_its_claim_untestable(row, name, gone):
     numbers = {key: value for key, value in NUMBERS.items() if key != name or gone != "missing"}
     if gone != "missing":
         numbers[name] = gone
     found = verdicts(numbers)
-    assert found.pop(claim - 1) == NOT_TESTABLE
-    assert found == [REPRODUCED] * 5 + [NOT_TESTABLE]
+    assert found.pop(row) == NOT_TESTABLE
+    assert found == [REPRODUCED] * 12 + [NOT_TESTABLE]
+
+
+def test_the_branches_of_claim_2_are_those_that_were_measured():
+    deeper = NUMBERS | {
+        f"boosting.gain.4{end}": NUMBERS[f"boosting.gain.3{end}"] for end in ("", "_low", "_high")
+    }
+    rows = claims_table(deeper)["claim"]
+    assert rows[rows.str.startswith("2 ")].str.split().str[-1].tolist() == ["2", "3", "4"]
 
 
 def test_without_numbers_nothing_is_testable():
-    assert verdicts({}) == [NOT_TESTABLE] * 7
+    assert set(verdicts({})) == {NOT_TESTABLE}

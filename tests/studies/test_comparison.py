@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from btsee_lib.decisions import Decisions
-from btsee_lib.evaluation import BASELINE, Cell, mean_over_seeds, of_cell
+from btsee_lib.evaluation import BASELINE, BTS_EE, CALIBRATION_ALONE, Cell, mean_over_seeds, of_cell
 from btsee_lib.studies import comparison
 from btsee_lib.studies.comparison import Resamples
 from btsee_lib.uncertainty import image_weights
@@ -157,42 +157,58 @@ def test_every_cell_is_compared_with_the_baseline_at_equal_compute():
         assert rows["gain"].to_numpy() == pytest.approx(np.full(5, points))
 
 
-def test_a_table_ties_with_itself():
+def test_a_gain_over_another_rival_is_that_between_the_two_fronts():
+    averaged, drawn = cells(0.0, 0.25, 0.5, -1.0)
+    found = comparison.gain_at_equal_compute(averaged, drawn, CALIBRATION_ALONE, BTS_EE, 0.95, points=4)
+    assert found["gain"].to_numpy() == pytest.approx(np.full(5, 1.25))
+
+
+def counts_of(averaged, drawn, baseline=BASELINE):
+    pairs, counts = comparison.at_equal_margins(averaged, drawn, 0.95, baseline)
+    assert list(counts.columns) == ["reading", "count", "low", "high"]
+    return pairs, counts.set_index("reading").T.to_dict("list")
+
+
+def test_a_table_is_neither_ahead_of_itself_nor_behind():
     averaged, drawn = cells(0.0, 0.0, 0.0, 0.0)
-    pairs, counts = comparison.paired_wins(averaged, drawn, 0.95)
-    assert list(pairs.columns) == ["training", "calibration", "m1", "gain", "less_drop", "more_reduction"]
-    assert (pairs[["gain", "less_drop", "more_reduction"]] == 0).all(axis=None)
-    assert list(counts.columns) == [
-        *("training", "calibration", "wins", "losses", "ties", "p", "low", "high"),
-    ]
-    assert list(zip(counts["training"], counts["calibration"], strict=True)) == CELLS[1:]
-    assert (counts[["wins", "losses", "low", "high"]] == 0).all(axis=None)
-    assert (counts["ties"] == 3).all()
-    assert (counts["p"] == 1).all()
+    pairs, counts = counts_of(averaged, drawn)
+    assert list(pairs.columns) == ["m1", "less_drop", "more_reduction"]
+    assert (pairs[["less_drop", "more_reduction"]] == 0).all(axis=None)
+    readings = ["less accuracy lost", "better in both", "worse in both", "ahead"]
+    assert counts == {reading: [0, 0, 0] for reading in readings}
 
 
-def test_a_better_cell_wins_at_every_configuration():
-    averaged, drawn = cells(0.0, 0.0, 0.5, -1.0)
-    pairs, counts = comparison.paired_wins(averaged, drawn, 0.95)
-    assert counts["wins"].tolist() == [0, 0, 3]
-    assert counts["losses"].tolist() == [0, 3, 0]
-    assert counts["ties"].tolist() == [3, 0, 0]
-    assert counts["p"].tolist() == pytest.approx([1, 0.25, 0.25])
-    assert counts["low"].tolist() == [0, 0, 3]
-    assert counts["high"].tolist() == [0, 0, 3]
-    assert pairs["gain"].to_numpy() == pytest.approx(np.repeat([0, -0.5, 1], 3))
+@pytest.mark.parametrize(("baseline", "shift"), [(BASELINE, 0.0), (CALIBRATION_ALONE, 0.25)])
+def test_who_loses_less_at_equal_margins_is_counted_against_either_rival(baseline, shift):
+    averaged, drawn = cells(0.0, 0.25, 0.5, -1.0)
+    pairs, counts = counts_of(averaged, drawn, baseline)
+    assert pairs["less_drop"].to_numpy() == pytest.approx(np.full(3, 1 + shift))
+    assert counts["less accuracy lost"] == [3, 3, 3]
+    assert counts["better in both"] == [0, 0, 0], "it saves no more"
 
 
-def test_a_pair_that_differs_in_compute_is_corrected_by_the_front_of_the_baseline():
+def test_ahead_is_better_in_both_less_worse_in_both_and_neither_counts_for_none():
     averaged, _ = cells(0.0, 0.0, 0.0, 0.0)
     last = averaged.index[-3:]
-    # On the baseline's front with more savings; better than it; worse than it.
-    averaged.loc[last, "reduction"] = [0.3, 0.3, 0.5]
-    averaged.loc[last, "drop"] = [1.0, 0.5, 3.25]
+    averaged.loc[last, "reduction"] += [0.1, -0.1, 0.1]
+    averaged.loc[last, "drop"] += [-0.5, 0.5, 0.5]  # better in both, worse in both, neither
     drawn = Resamples(*(averaged[name].to_numpy()[None] for name in ("drop", "reduction")))
-    pairs, counts = comparison.paired_wins(averaged, drawn, 0.95)
-    rows = pairs.iloc[-3:]
-    assert rows["gain"].to_numpy() == pytest.approx([0, 0.5, -0.25])
-    assert rows["less_drop"].to_numpy() == pytest.approx([-1, 0.5, -0.25])
-    assert rows["more_reduction"].to_numpy() == pytest.approx([0.2, 0, 0])
-    assert counts.iloc[-1][["wins", "losses", "ties", "p", "low", "high"]].tolist() == [1, 1, 1, 1, 1, 1]
+    pairs, counts = counts_of(averaged, drawn)
+    assert pairs["more_reduction"].to_numpy() == pytest.approx([0.1, -0.1, 0.1])
+    assert {reading: count for reading, (count, _, _) in counts.items()} == {
+        "less accuracy lost": 1,
+        "better in both": 1,
+        "worse in both": 1,
+        "ahead": 0,
+    }
+
+
+def test_the_interval_of_a_count_is_that_of_the_resamples():
+    averaged, drawn = cells(0.0, 0.0, 0.0, -0.1)
+    noise = np.random.default_rng(3).normal(0, 0.2, drawn.drop.shape)
+    noisy = Resamples(drawn.drop + noise, drawn.reduction)
+    _, counts = counts_of(averaged, noisy)
+    rows = [of_cell(averaged, cell).index for cell in (BASELINE, BTS_EE)]
+    wins = (noisy.drop[:, rows[0]] > noisy.drop[:, rows[1]]).sum(1)
+    assert counts["less accuracy lost"][1:] == pytest.approx(np.percentile(wins, [2.5, 97.5]))
+    assert counts["less accuracy lost"][1] < 3

@@ -15,7 +15,8 @@ CHECKED = (-0.5, 0.0, 0.1)  # the first asks for more than certainty
 @pytest.fixture(scope="module")
 def checked(made_up_trees, loose_boosting_parameters):
     features, trees = made_up_trees
-    return promises.check_promises(trees, features, loose_boosting_parameters, CHECKED)
+    configurations = [[margin] * 3 for margin in CHECKED]
+    return promises.check_promises(trees, features, loose_boosting_parameters, configurations)
 
 
 def exits_by_hand(sure, predicted, thresholds):

@@ -71,7 +71,7 @@ def test_every_boosted_branch_is_compared_on_the_survivors_that_reach_it(
 ):
     found = survivors.training_gains([independent_tree], [tree], some_features, few_margins)
     labels = some_features["test"].labels
-    gained, met = np.zeros(IMAGES["test"]), np.zeros(IMAGES["test"])
+    gained, met = (np.zeros((4, IMAGES["test"])) for _ in range(2))
     assert len(found.table) == 2 + 4
     for row, path in zip(found.table.to_dict("records"), PATHS[1:], strict=True):
         reach = reached_by_hand(tree, some_features, path, few_margins)["test"]
@@ -87,10 +87,12 @@ def test_every_boosted_branch_is_compared_on_the_survivors_that_reach_it(
         assert row["independent_accuracy"] == pytest.approx(float(independent[reach].double().mean()))
         gain = row["boosted_accuracy"] - row["independent_accuracy"]
         assert row["gain"] == pytest.approx(100 * gain, abs=1e-9)
-        gained += (reach * (boosted.double() - independent.double())).numpy()
-        met += reach.numpy()
-    assert np.array_equal(found.gained, gained)
-    assert np.array_equal(found.met, met)
+        gained[row["branch"]] += (reach * (boosted.double() - independent.double())).numpy()
+        met[row["branch"]] += reach.numpy()
+    assert list(found.gained) == list(found.met) == [2, 3]
+    for number in (2, 3):
+        assert np.array_equal(found.gained[number], gained[number])
+        assert np.array_equal(found.met[number], met[number])
     assert 0 < met.sum() < 6 * IMAGES["test"]
 
 
@@ -101,8 +103,8 @@ def test_nothing_is_gained_where_boosted_branches_answer_as_independent_ones(
     found = survivors.training_gains([independent_tree], [same], some_features, few_margins)
     assert len(found.table) == 2 + 4
     assert (found.table["gain"] == 0).all()
-    assert (found.gained == 0).all()
-    assert found.met.sum() == found.table["test_survivors"].sum() > 0
+    assert not any(each.any() for each in found.gained.values())
+    assert sum(each.sum() for each in found.met.values()) == found.table["test_survivors"].sum() > 0
 
 
 def test_the_same_branch_behind_other_margins_counts_once_a_seed(
@@ -133,8 +135,9 @@ def test_test_labels_change_no_survivors(tree, independent_tree, some_features, 
         survivors.training_gains([independent_tree], [tree], features, few_margins)
         for features in (some_features, other)
     )
-    assert np.array_equal(found.met, again.met)
-    assert not np.array_equal(found.gained, again.gained)
+    for number in found.met:
+        assert np.array_equal(found.met[number], again.met[number])
+        assert not np.array_equal(found.gained[number], again.gained[number])
 
 
 def test_the_shift_table_describes_every_group(some_features, tree):
@@ -156,3 +159,22 @@ def test_the_shift_table_describes_every_group(some_features, tree):
         confidence = answers[:60].softmax(1).max(1).values.tolist()
         assert value["half", "confidence", name] == pytest.approx(sum(confidence) / 60)
     assert len(found) == 2 * (3 + 3 * 2 + 1)
+
+
+def test_the_class_mix_of_survivors_by_hand():
+    labels = torch.tensor([0] * 50 + [1] * 30 + [2] * 20)
+    met = torch.zeros(100, dtype=torch.bool)
+    met[40:60] = True  # half of them of class 0, half of class 1
+    found = survivors.class_mix_shift(labels, met)
+    assert found.distance == pytest.approx(0.2)
+    assert found.low <= 0.2 <= found.high
+
+
+def test_a_random_subset_is_no_other_population_and_one_class_is(some_features):
+    labels = torch.arange(3000) % 10
+    at_random = torch.rand(3000, generator=torch.Generator().manual_seed(0)) < 0.2
+    found = survivors.class_mix_shift(labels, at_random)
+    assert found.distance < found.by_chance
+    other = survivors.class_mix_shift(labels, at_random & (labels < 5))
+    assert other.distance == pytest.approx(0.5)
+    assert other.low > other.by_chance

@@ -1,0 +1,87 @@
+"""Fill the README's tables from the results in git: no measured number in them is typed.
+
+A table stands between two comments, ``<!-- NAME: ... -->`` and ``<!-- end of NAME -->``.
+"""
+
+import json
+import re
+from pathlib import Path
+
+import pandas as pd
+
+from btsee_lib.config import params
+from btsee_lib.experiment import repository_root
+from btsee_lib.pipeline.publishing import CLAIMS
+from btsee_lib.store.reports import METRICS
+
+README = "README.md"
+
+
+def write_readme() -> None:
+    """Write the tables of the README anew."""
+    path = repository_root() / README
+    path.write_text(filled(path.read_text()))
+
+
+def filled(text: str) -> str:
+    """Return the text of a README with its tables as the results in git have them."""
+    for name, table in {"headline": headline, "claims": claims}.items():
+        block = re.compile(rf"(<!-- {name}: [^>]*-->\n).*?(<!-- end of {name} -->)", re.DOTALL)
+        rows = "\n".join(table(experiments())) + "\n"
+        text, number = block.subn(lambda found, rows=rows: f"{found[1]}{rows}{found[2]}", text)
+        if number != 1:
+            raise ValueError(f"{README} has {number} tables '{name}' between their comments: keep one")
+    return text
+
+
+def experiments() -> dict[str, Path]:
+    """Where the results of experiments lie, by what to call them: profiles that have any, then the main one."""
+    root = repository_root()
+    homes = [path.parents[1] for path in sorted((root / "reports").glob(f"*/tables/{CLAIMS}"))]
+    files = {home: home / "params.yaml" for home in homes} | {root / "reports": root / "params.yaml"}
+    return {
+        f"{params('data', file).name}, width {params('backbone', file).width}"
+        + (f" (`{home.name}`)" if home in homes else ""): home
+        for home, file in files.items()
+    }
+
+
+def headline(homes: dict[str, Path]) -> list[str]:
+    """What early exits save, by experiment and allowed drop, as the rows of a table."""
+    drops = params("evaluation").max_drops
+    wanted = " | ".join(f"saved for at most {drop:g} points on valid" for drop in drops)
+    rows = [f"| experiment | backbone | {wanted} |", "| --- " * (2 + len(drops)) + "|"]
+    for name, home in homes.items():
+        numbers = json.loads((home / METRICS).read_text())
+        cells = [_saved(numbers, f"recommended.{drop:g}") for drop in drops]
+        accuracy = f"{numbers['backbone.test_accuracy']:.1f} %"
+        rows.append(f"| {name} | {accuracy} | {' | '.join(cells)} |")
+    return rows
+
+
+def _saved(numbers: dict, key: str) -> str:
+    if f"{key}.drop" not in numbers:
+        return "no configuration"
+    span = " to ".join(f"{100 * numbers[f'{key}.reduction_{end}']:.1f}" for end in ("low", "high"))
+    drops = " to ".join(f"{numbers[f'{key}.drop_{end}']:.2f}" for end in ("low", "high"))
+    saved, drop = 100 * numbers[f"{key}.reduction"], numbers[f"{key}.drop"]
+    return f"**{saved:.1f} %** ({span}) at {drop:.2f} ({drops})"
+
+
+def claims(homes: dict[str, Path]) -> list[str]:
+    """The verdict on every claim in every experiment, as the rows of a table."""
+    tables = {name: pd.read_csv(home / "tables" / CLAIMS) for name, home in homes.items()}
+    rows = [f"| claim | {' | '.join(tables)} |", "| --- " * (1 + len(tables)) + "|"]
+    for claim in pd.concat(tables.values())["claim"].drop_duplicates():
+        cells = [_verdict(table[table["claim"] == claim]) for table in tables.values()]
+        rows.append(f"| {claim} | {' | '.join(cells)} |")
+    return rows
+
+
+def _verdict(rows: pd.DataFrame) -> str:
+    if len(rows) == 0:
+        return "-"
+    row = rows.iloc[0]
+    if pd.isna(row["measured"]):
+        return row["verdict"]
+    return f"**{row['verdict']}**: {row['measured']:.2f} ({row['low']:.2f} to {row['high']:.2f})"

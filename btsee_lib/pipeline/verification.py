@@ -1,0 +1,52 @@
+"""Set the claims of a run from scratch against the recorded ones: do the verdicts hold on this machine?"""
+
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+from btsee_lib.experiment import current_experiment
+from btsee_lib.pipeline.publishing import CLAIMS
+
+
+def compare(recorded: pd.DataFrame, here: pd.DataFrame) -> pd.DataFrame:
+    """Compare two tables of claims (``claims.claims_table``), row by row.
+
+    Returns
+    -------
+    DataFrame
+        ``claim, recorded, here, tolerance`` (the width of the recorded interval), ``within`` it, and
+        ``same_verdict``. A claim that one of the tables lacks has another verdict.
+    """
+    both = recorded.merge(here, on="claim", how="outer", suffixes=("", "_here"), sort=False)
+    tolerance = both["high"] - both["low"]
+    difference = (both["measured_here"] - both["measured"]).abs()
+    untestable = both["measured"].isna() & both["measured_here"].isna()
+    return pd.DataFrame(
+        {
+            "claim": both["claim"],
+            "recorded": both["measured"],
+            "here": both["measured_here"],
+            "tolerance": tolerance,
+            "within": (difference <= tolerance + 1e-9) | untestable,
+            "same_verdict": both["verdict"] == both["verdict_here"],
+        }
+    )
+
+
+def verify(copy: str) -> None:
+    """Print how the claims of this experiment in a copy of the repository compare; fail if a verdict differs.
+
+    Parameters
+    ----------
+    copy : the folder of the copy in which everything has been run again.
+    """
+    experiment = current_experiment()
+    place = experiment.reports.relative_to(experiment.root) / "tables" / CLAIMS
+    table = compare(*(pd.read_csv(root / place) for root in (experiment.root, experiment.root / Path(copy))))
+    print(table.to_string(index=False, float_format="%.2f"))
+    different = table.loc[~table["same_verdict"], "claim"].tolist()
+    if different:
+        sys.exit(f"{len(different)} of {len(table)} verdicts differ on this machine: {'; '.join(different)}")
+    off = int((~table["within"]).sum())
+    print(f"all {len(table)} verdicts are the same on this machine; {off} values lie outside their tolerance")

@@ -1,0 +1,86 @@
+import json
+
+import pandas as pd
+import pytest
+import yaml
+
+from btsee_lib.pipeline import readme
+
+TEXT = """# Title
+
+<!-- headline: written by hand -->
+| old |
+<!-- end of headline -->
+between
+<!-- claims: written by hand -->
+<!-- end of claims -->
+"""
+
+
+def write_results(reports, drop, verdict):
+    (reports / "tables").mkdir(parents=True)
+    rows = [("1 a claim", 3.0, 2.0, 4.0, verdict), ("7 another", None, None, None, "not testable here")]
+    table = pd.DataFrame(rows, columns=["claim", "measured", "low", "high", "verdict"])
+    table.to_csv(reports / "tables" / "claims.csv", index=False)
+    numbers = {"backbone.test_accuracy": 93.25}
+    for end, shift in (("", 0.0), ("_low", -0.1), ("_high", 0.1)):
+        numbers |= {f"recommended.1.drop{end}": drop + shift, f"recommended.1.reduction{end}": 0.5 + shift}
+    (reports / "metrics.json").write_text(json.dumps(numbers))
+
+
+@pytest.fixture
+def two_experiments(workspace, repository):
+    parameters = yaml.safe_load((repository / "params.yaml").read_text())
+    parameters["evaluation"]["max_drops"] = [1.0, 2.0]
+    (workspace / "params.yaml").write_text(yaml.safe_dump(parameters))
+    write_results(workspace / "reports", 0.9, "reproduced here")
+    write_results(workspace / "reports" / "small", 0.7, "not reproduced here")
+    parameters["data"]["name"], parameters["backbone"]["width"] = "cifar-10", 32
+    (workspace / "reports" / "small" / "params.yaml").write_text(yaml.safe_dump(parameters))
+    return workspace
+
+
+def test_the_tables_hold_the_results_of_all_experiments_profiles_first(two_experiments):
+    text = readme.filled(TEXT)
+    assert "| old |" not in text
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert [row.split(" | ")[0] for row in rows[2:4]] == [
+        "| cifar-10, width 32 (`small`)",
+        "| fashion-mnist, width 16",
+    ]
+    assert "| **50.0 %** (40.0 to 60.0) at 0.70 (0.60 to 0.80) | no configuration |" in rows[2]
+    assert rows[4] == "| claim | cifar-10, width 32 (`small`) | fashion-mnist, width 16 |"
+    span = "3.00 (2.00 to 4.00)"
+    assert rows[6] == f"| 1 a claim | **not reproduced here**: {span} | **reproduced here**: {span} |"
+    assert rows[7] == "| 7 another | not testable here | not testable here |"
+
+
+def test_what_stands_between_the_tables_is_kept_and_a_second_time_changes_nothing(two_experiments):
+    text = readme.filled(TEXT)
+    assert text.startswith("# Title\n\n<!-- headline: written by hand -->\n|")
+    assert "<!-- end of headline -->\nbetween\n<!-- claims" in text
+    assert readme.filled(text) == text
+
+
+def test_a_number_changed_by_hand_does_not_stay(two_experiments):
+    text = readme.filled(TEXT)
+    assert readme.filled(text.replace("**50.0 %**", "**60.0 %**")) == text
+
+
+def test_the_file_itself_is_written(two_experiments):
+    (two_experiments / "README.md").write_text(TEXT)
+    readme.write_readme()
+    assert (two_experiments / "README.md").read_text() == readme.filled(TEXT)
+
+
+def test_a_claim_that_only_one_experiment_has_stands_at_its_own_name(two_experiments):
+    path = two_experiments / "reports" / "tables" / "claims.csv"
+    pd.read_csv(path).replace("1 a claim", "1 another claim").to_csv(path, index=False)
+    rows = [line for line in readme.filled(TEXT).splitlines() if "claim |" in line][1:]
+    assert rows[0].endswith("| - |")
+    assert rows[1].startswith("| 1 another claim | - | **reproduced here**")
+
+
+def test_a_readme_without_the_comments_is_refused_by_the_name_of_the_table(two_experiments):
+    with pytest.raises(ValueError, match="has 0 tables 'claims'"):
+        readme.filled(TEXT.replace("<!-- end of claims -->", ""))

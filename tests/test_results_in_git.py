@@ -1,0 +1,90 @@
+"""The results in git agree with one another: verdicts with numbers, numbers with tables."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from btsee_lib.evaluation import BTS_EE, mean_over_seeds, of_cell, recommend
+from btsee_lib.experiment import repository_root
+from btsee_lib.studies.claims import RIVALS, claims_table
+from btsee_lib.studies.comparison import Resamples, at_equal_margins
+
+ROOT = repository_root(Path(__file__).parent)
+HOMES = [path.parents[1] for path in sorted((ROOT / "reports").glob("**/tables/claims.csv"))]
+
+
+@pytest.fixture(params=HOMES, ids=lambda home: home.name)
+def home(request):
+    return request.param
+
+
+@pytest.fixture
+def numbers(home):
+    return json.loads((home / "metrics.json").read_text())
+
+
+@pytest.fixture
+def averaged(home):
+    return mean_over_seeds(pd.read_csv(home / "tables" / "configurations.csv"))
+
+
+def test_every_verdict_follows_from_the_numbers(home, numbers, tmp_path):
+    claims_table(numbers).to_csv(tmp_path / "claims.csv", index=False, float_format="%.6g")
+    expected = pd.read_csv(tmp_path / "claims.csv")
+    found = pd.read_csv(home / "tables" / "claims.csv")
+    assert found["claim"].tolist() == expected["claim"].tolist()
+    assert found["verdict"].tolist() == expected["verdict"].tolist()
+    for column in ("measured", "low", "high"):
+        assert found[column].to_numpy() == pytest.approx(expected[column].to_numpy(), rel=1e-4, nan_ok=True)
+
+
+def test_who_is_ahead_at_equal_margins_follows_from_the_configurations(numbers, averaged):
+    alone = Resamples(*(averaged[name].to_numpy()[None] for name in ("drop", "reduction")))
+    for cell in RIVALS:
+        _, counts = at_equal_margins(averaged, alone, 0.95, cell)
+        count = dict(zip(counts["reading"], counts["count"], strict=True))
+        recorded = {
+            name: numbers[f"evaluation.{cell.calibration}.{name}"] for name in ("better", "worse", "ahead")
+        }
+        assert recorded["ahead"] == recorded["better"] - recorded["worse"] == count["ahead"]
+        assert recorded["better"] == count["better in both"]
+        assert numbers[f"evaluation.{cell.calibration}.less_lost"] == count["less accuracy lost"]
+
+
+def test_what_is_recommended_follows_from_the_configurations(numbers, averaged):
+    recorded = [name.split(".reduction")[0] for name in numbers if name.endswith(".reduction")]
+    chosen = of_cell(
+        recommend(averaged, [float(name.removeprefix("recommended.")) for name in recorded]), BTS_EE
+    )
+    assert len(chosen) == len(recorded) > 0
+    for row in chosen.itertuples():
+        for name in ("reduction", "drop"):
+            assert numbers[f"recommended.{row.max_drop:g}.{name}"] == pytest.approx(
+                getattr(row, name), abs=1e-3
+            )
+
+
+@pytest.mark.parametrize("cell", RIVALS)
+def test_with_a_rival_in_the_place_of_bts_ee_the_recorded_counts_would_be_others(numbers, averaged, cell):
+    """Who takes the method out of the evaluation is noticed by the tests above."""
+    swapped = averaged.copy()
+    columns = ["drop", "reduction"]
+    swapped.loc[of_cell(swapped, BTS_EE).index, columns] = of_cell(swapped, cell)[columns].to_numpy()
+    alone = Resamples(*(swapped[name].to_numpy()[None] for name in columns))
+    _, counts = at_equal_margins(swapped, alone, 0.95, cell)
+    less_lost = counts.set_index("reading").loc["less accuracy lost", "count"]
+    assert less_lost != numbers[f"evaluation.{cell.calibration}.less_lost"]
+
+
+def test_the_gains_of_boosting_follow_from_the_branches(home, numbers):
+    table = pd.read_csv(home / "tables" / "training_gains.csv")
+    for number, rows in table.groupby("branch"):
+        expected = np.average(rows["gain"], weights=rows["test_survivors"])
+        assert numbers[f"boosting.gain.{number}"] == pytest.approx(expected, abs=1e-3)
+
+
+def test_there_are_results_to_look_at():
+    assert ROOT / "reports" in HOMES
