@@ -196,7 +196,8 @@ def test_a_backbone_of_three_stages_goes_the_whole_way(
     features = load_features(tmp_path)
     way = go(backbone=backbone, features=features)
     assert len(way.tree.nodes) == 1 + 2
-    assert len(way.exits.exit.unique()) > 1
+    shares = way.table[["exit1", "exit2", "exit3"]]
+    assert (shares > 0).all(axis=1).any(), "some configuration lets images out at every exit"
     changes = {"backbone": "three stages", "margins": way.margins, "branch_channels": (8, 8)}
     described = description.model_copy(update=changes)
     assert_runs_elsewhere(way, described, splits.test.images[:300], tmp_path)

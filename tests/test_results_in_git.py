@@ -31,6 +31,13 @@ def averaged(home):
     return mean_over_seeds(pd.read_csv(home / "tables" / "configurations.csv"))
 
 
+def counts_of(averaged, cell):
+    """How many configurations each reading counts for BTS-EE against a rival, as measured."""
+    alone = Resamples(*(averaged[name].to_numpy()[None] for name in ("drop", "reduction")))
+    _, counts = at_equal_margins(averaged, alone, 0.95, cell)
+    return dict(zip(counts["reading"], counts["count"], strict=True))
+
+
 def test_every_verdict_follows_from_the_numbers(home, numbers, tmp_path):
     claims_table(numbers).to_csv(tmp_path / "claims.csv", index=False, float_format="%.6g")
     expected = pd.read_csv(tmp_path / "claims.csv")
@@ -42,10 +49,8 @@ def test_every_verdict_follows_from_the_numbers(home, numbers, tmp_path):
 
 
 def test_who_is_ahead_at_equal_margins_follows_from_the_configurations(numbers, averaged):
-    alone = Resamples(*(averaged[name].to_numpy()[None] for name in ("drop", "reduction")))
     for cell in RIVALS:
-        _, counts = at_equal_margins(averaged, alone, 0.95, cell)
-        count = dict(zip(counts["reading"], counts["count"], strict=True))
+        count = counts_of(averaged, cell)
         recorded = {
             name: numbers[f"evaluation.{cell.calibration}.{name}"] for name in ("better", "worse", "ahead")
         }
@@ -73,9 +78,7 @@ def test_with_a_rival_in_the_place_of_bts_ee_the_recorded_counts_would_be_others
     swapped = averaged.copy()
     columns = ["drop", "reduction"]
     swapped.loc[of_cell(swapped, BTS_EE).index, columns] = of_cell(swapped, cell)[columns].to_numpy()
-    alone = Resamples(*(swapped[name].to_numpy()[None] for name in columns))
-    _, counts = at_equal_margins(swapped, alone, 0.95, cell)
-    less_lost = counts.set_index("reading").loc["less accuracy lost", "count"]
+    less_lost = counts_of(swapped, cell)["less accuracy lost"]
     assert less_lost != numbers[f"evaluation.{cell.calibration}.less_lost"]
 
 
