@@ -1,8 +1,8 @@
 """BTS-EE: boosted training of lightweight early exits, in small readable modules.
 
 Data flow one way through them: ``data -> backbone -> branches -> features -> calibration -> schemes -> cost
--> cascade -> boosting -> evaluation -> studies -> deployment -> store -> plots -> pipeline``. A later one may
-import an earlier one, never the reverse.
+-> cascade -> trees -> boosting -> evaluation -> studies -> deployment -> store -> plots -> pipeline``. A later
+one may import an earlier one, never the reverse.
 """
 
 import importlib.abc

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from btsee_lib.compute import borrowed
+from btsee_lib.parallel import exactly
 
 if TYPE_CHECKING:
     from btsee_lib.config import BranchParameters
@@ -112,7 +113,8 @@ def train_branch(
     losses : what the branch loses on each sample, (n,), for logits (n, K) and targets (n,).
 
     The number of sample visits is ``epochs * N`` whatever the number of samples with a weight, so a branch
-    on few survivors takes as many steps, and sees as many samples, as one on all.
+    on few survivors takes as many steps, and sees as many samples, as one on all. It runs in one thread, so
+    that the weights do not depend on the number of cores.
 
     Raises
     ------
@@ -131,7 +133,7 @@ def train_branch(
     )
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, parameters.learning_rate, total_steps=steps)
     branch.train()
-    with borrowed(branch) as device:
+    with borrowed(branch) as device, exactly(1):
         for batch in sample_batches(chosen, steps, parameters.batch_size, generator):
             logits = branch(squeezed[batch].to(device).float())
             loss = (losses(logits, targets[batch].to(device)) * weights[batch].to(device)).mean()
@@ -150,7 +152,10 @@ def sample_batches(chosen: Tensor, steps: int, batch_size: int, generator: torch
 
 
 def branch_logits(branch: nn.Module, squeezed: Tensor, batch_size: int = 5000) -> Tensor:
-    """Return the logits (N, K), on the CPU, of a trained branch for squeezed maps (N, C, G, G)."""
+    """Return the logits (N, K), on the CPU, of a trained branch for squeezed maps (N, C, G, G).
+
+    They are worked out in one thread, and so the same on any number of cores.
+    """
     branch.eval()
-    with borrowed(branch) as device, torch.inference_mode():
+    with borrowed(branch) as device, exactly(1), torch.inference_mode():
         return torch.cat([branch(batch.to(device).float()).cpu() for batch in squeezed.split(batch_size)])

@@ -138,22 +138,8 @@ class ClassPrecisionMargin(ExitRule):
     """A threshold a class at which those that leave are as often right as its bar asks. Knob: the margin."""
 
     knobs = (
-        -0.2,
-        -0.15,
-        -0.12,
-        -0.1,
-        -0.08,
-        -0.06,
-        -0.05,
-        -0.04,
-        -0.03,
-        -0.02,
-        -0.015,
-        -0.01,
-        -0.005,
-        0.0,
-        0.01,
-    )
+        -0.2, -0.15, -0.12, -0.1, -0.08, -0.06, -0.04, -0.02, -0.01, 0.0, 0.01, 0.02, 0.04, 0.07, 0.1,
+    )  # fmt: skip
 
     def thresholds(
         self, confidence: Tensor, predicted: Tensor, labels: Tensor, knob: float, terms: Terms

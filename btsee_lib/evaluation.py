@@ -15,11 +15,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from btsee_lib.boosting import BranchTree, Features, calibration_terms, configurations, margin_names
+from btsee_lib.boosting import Features, calibration_terms, configurations
 from btsee_lib.calibration import CALIBRATIONS, CPM, FULL, SURVIVORS, ExitRule, Terms, calibrate
 from btsee_lib.cascade import simulate
 from btsee_lib.cost import CostModel
 from btsee_lib.decisions import Decisions, Outputs, Tally
+from btsee_lib.trees import BranchTree, margin_names, of_scheme
 
 if TYPE_CHECKING:
     from btsee_lib.config import BoostingParameters
@@ -34,6 +35,7 @@ class Cell(NamedTuple):
 
 BASELINE, BTS_EE = Cell("independent", FULL), Cell("boosted", SURVIVORS)
 CALIBRATION_ALONE = Cell("independent", SURVIVORS)
+FIRST_BRANCH = Cell("independent", "first_branch")  # not of the 2 x 2: branch 1 alone, then the backbone
 TIES = (1e-4, 1e-6)  # of a drop (points) and of a reduction (share): smaller differences are of rounding
 
 
@@ -91,6 +93,24 @@ def evaluate_configurations(
         for calibration, margins in itertools.product(CALIBRATIONS, configurations(parameters)):
             names = {"seed": tree.seed, "training": tree.scheme, "calibration": calibration}
             tally.add(names | margin_names(margins), *calibrator.calibrated(margins, calibration))
+    return tally.decisions()
+
+
+def evaluate_first_branch(
+    trees: Iterable[BranchTree], features: Features, cost: CostModel, terms: Terms, rule: ExitRule = CPM
+) -> Decisions:
+    """Run the cascade of branch 1 alone and the backbone, with every knob of the rule.
+
+    Branch 1 meets all images, so neither the training on survivors nor the calibration on them touches it.
+    The later branches are closed: they let nothing out and cost nothing.
+    """
+    tally = Tally(features, cost)
+    for tree in of_scheme(trees, FIRST_BRANCH.training):
+        calibrator = Calibrator(tree, features, terms, rule)
+        for knob in rule.knobs:
+            outputs, thresholds = calibrator.calibrated([knob] * len(cost.branches))
+            thresholds[1:] = torch.inf
+            tally.add({"seed": tree.seed, **FIRST_BRANCH._asdict(), "m1": knob}, outputs, thresholds)
     return tally.decisions()
 
 
@@ -157,10 +177,10 @@ def fronts(mean_table: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(parts)
 
 
-def drop_at(reduction: np.ndarray, drop: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """Interpolate the drop of a curve at given reductions; its end value holds beyond its ends."""
-    order = np.argsort(reduction, kind="stable")
-    return np.interp(at, reduction[order], drop[order])
+def interpolated(at: np.ndarray | float, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Interpolate y between points (n,) that need not be in order; the end values hold beyond the ends."""
+    order = np.argsort(x, kind="stable")
+    return np.interp(at, x[order], y[order])
 
 
 def recommend(mean_table: pd.DataFrame, max_drops: Iterable[float]) -> pd.DataFrame:

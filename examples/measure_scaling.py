@@ -35,6 +35,7 @@ from btsee_lib.features import load_features, store_features
 from btsee_lib.schemes import SCHEMES, Scheme
 from btsee_lib.store import cost_model, load_data
 from btsee_lib.training import train_backbone
+from btsee_lib.trees import tree_of
 
 IMAGES = (5000, 10000, 20000, 40000, 70000)
 WIDTHS = (8, 16, 32, 64)
@@ -185,8 +186,7 @@ def _all_configurations(work: Work, splits: Splits) -> None:
     parameters = params("boosting").model_copy(update=NOTHING_LEAVES)
     arguments = (features, params("branches"), parameters, 0)
     trees = [
-        boosting.tree_of(name, 0, list(boosting.train_tree(scheme, *arguments)))
-        for name, scheme in SCHEMES.items()
+        tree_of(name, 0, list(boosting.train_tree(scheme, *arguments))) for name, scheme in SCHEMES.items()
     ]
     cost = cost_model(_network(work, splits), features, splits)
     evaluate_configurations(trees, features, cost, parameters)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from hypothesis import settings
+from joblib import parallel_config
 from made_up import made_up_features, made_up_tree
 
 from btsee_lib import boosting, compute, config, experiment
@@ -19,6 +20,7 @@ from btsee_lib.features import load_features, store_features
 from btsee_lib.schemes import SCHEMES
 from btsee_lib.store.results import read_tree, write_tree
 from btsee_lib.training import train_backbone
+from btsee_lib.trees import tree_of
 
 IMAGES_A_SPLIT = 1000
 MADE_UP = {"valid": 150, "test": 120}  # images a split
@@ -31,6 +33,13 @@ settings.load_profile("repeatable")
 @pytest.fixture(scope="session", autouse=True)
 def one_deterministic_thread():
     compute.set_up_torch(0, max_threads=1)  # small batches gain nothing from a second one
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_process():
+    """Starting others takes longer than the small work of a test, and a patch would not reach them."""
+    with parallel_config("sequential"):
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -165,7 +174,7 @@ def trees(independent, boosted_tree, tmp_path_factory):
     found = []
     for scheme, trained in (("independent", independent), ("boosted", boosted_tree)):
         folder = tmp_path_factory.mktemp(scheme)
-        write_tree(folder, boosting.tree_of(scheme, 0, trained))
+        write_tree(folder, tree_of(scheme, 0, trained))
         found.append(read_tree(folder, scheme, 0))
     return found
 

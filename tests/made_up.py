@@ -3,9 +3,8 @@
 import torch
 from torch.nn.functional import one_hot
 
-from btsee_lib import boosting
-from btsee_lib.boosting import TrainedBranch
 from btsee_lib.features import SplitFeatures
+from btsee_lib.trees import TrainedBranch, tree_of
 
 CLASSES = 3
 
@@ -26,7 +25,7 @@ def made_up_tree(scheme, seed, features, paths, generator):
         }
         survivors = {"train_survivors": len(trained), "valid_survivors": len(trained)}
         trained.append(TrainedBranch(number, margins, **survivors, closed=False, state={}, logits=logits))
-    return boosting.tree_of(scheme, seed, trained)
+    return tree_of(scheme, seed, trained)
 
 
 def paths_of(margins):

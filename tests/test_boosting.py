@@ -14,6 +14,7 @@ from btsee_lib.evaluation import Calibrator
 from btsee_lib.features import SPLITS, load_features, store_features
 from btsee_lib.schemes import SCHEMES
 from btsee_lib.training import train_backbone
+from btsee_lib.trees import tree_of
 
 INDEPENDENT, BOOSTED = SCHEMES["independent"], SCHEMES["boosted"]
 
@@ -198,7 +199,7 @@ def test_a_tree_grows_behind_any_exit_rule(features, branch_parameters, boosting
 def test_a_configuration_is_found_at_the_branches_trained_behind_its_margins(
     independent, boosted_tree, boosting_parameters
 ):
-    alone, tree = boosting.tree_of("independent", 0, independent), boosting.tree_of("boosted", 0, boosted_tree)
+    alone, tree = tree_of("independent", 0, independent), tree_of("boosted", 0, boosted_tree)
     for margins in boosting.configurations(boosting_parameters):
         assert alone.rows(margins) == [0, 1, 2]
         found = [boosted_tree[row] for row in tree.rows(margins)]
@@ -213,7 +214,7 @@ def test_a_configuration_is_found_at_the_branches_trained_behind_its_margins(
 
 
 def test_a_tree_describes_its_branches_and_holds_what_an_evaluation_reads(boosted_tree):
-    tree = boosting.tree_of("boosted", 3, boosted_tree)
+    tree = tree_of("boosted", 3, boosted_tree)
     assert (tree.scheme, tree.seed) == ("boosted", 3)
     columns = ["training", "branch", "m1", "m2", "train_survivors", "valid_survivors", "closed"]
     assert sorted(tree.nodes.columns) == sorted(columns)
@@ -317,7 +318,7 @@ def everything_chosen(root, folder, backbone_parameters, branch_parameters, boos
     terms, trained, thresholds = boosting.calibration_terms(features, parameters), [], []
     for name, scheme in SCHEMES.items():
         grown = list(boosting.train_tree(scheme, features, branch_parameters, parameters, 0))
-        calibrator = Calibrator(boosting.tree_of(name, 0, grown), features, terms)
+        calibrator = Calibrator(tree_of(name, 0, grown), features, terms)
         thresholds += [calibrator.calibrated(margins, on).thresholds for on in ("full", "survivors")]
         trained += grown
     states = [backbone.state_dict(), *(each.state for each in trained)]

@@ -244,3 +244,27 @@ def test_memory_of_training_does_not_grow_with_the_number_of_images(tmp_path, br
     train_branch(branch, maps, torch.zeros(100_000, dtype=torch.int64), parameters, seed=0)
     assert len(used) == 50
     assert max(used) - max(used[:8]) < 10
+
+
+def test_training_and_answers_take_one_thread_and_leave_the_number_as_it_was(features, branch_parameters):
+    """The last digits depend on the number of threads, and with hard filters the survivors on those."""
+    seen, before = [], torch.get_num_threads()
+
+    def watched(logits, targets):
+        seen.append(torch.get_num_threads())
+        return functional.cross_entropy(logits, targets, reduction="none")
+
+    squeezed, labels = features["train"].squeezed[0], features["train"].labels
+    torch.manual_seed(0)
+    branch = Conv1dBranch(squeezed.shape[1], 10, 4).eval()
+    branch(squeezed[:1].float())
+    branch.register_forward_hook(lambda *_: seen.append(torch.get_num_threads()))
+    torch.set_num_threads(2)
+    try:
+        train_branch(branch, squeezed, labels, branch_parameters, seed=0, losses=watched)
+        branch_logits(branch, squeezed)
+        after = torch.get_num_threads()
+    finally:
+        torch.set_num_threads(before)
+    assert set(seen) == {1}
+    assert after == 2

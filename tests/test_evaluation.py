@@ -332,7 +332,7 @@ def test_fronts_are_picked_on_valid_and_ordered_by_test():
 def test_a_curve_is_interpolated_and_keeps_its_ends():
     reduction, drop = np.array([0.4, 0.2, 0.6]), np.array([1.0, 0.0, 4.0])
     wanted = np.array([0.0, 0.2, 0.3, 0.5, 0.6, 0.9])
-    assert evaluation.drop_at(reduction, drop, wanted) == pytest.approx([0, 0, 0.5, 2.5, 4, 4])
+    assert evaluation.interpolated(wanted, reduction, drop) == pytest.approx([0, 0, 0.5, 2.5, 4, 4])
 
 
 def test_points_that_differ_by_rounding_alone_both_stay_on_the_front():
@@ -364,3 +364,24 @@ def test_a_cell_in_which_nothing_keeps_the_drop_has_no_recommendation():
     assert found[found["max_drop"] == 1.0]["training"].tolist() == ["boosted"] * 2
     assert len(found) == 2 + 4
     assert of_cell(found, BASELINE)["max_drop"].tolist() == [5.0]
+
+
+def test_branch_1_alone_lets_out_what_its_thresholds_let_out_and_pays_for_no_other_branch(made_up, few_margins):
+    features, trees = made_up
+    terms = calibration_terms(features, few_margins)
+    found = evaluation.evaluate_first_branch(trees, features, COST, terms)
+    alone, knobs = trees[0], evaluation.CPM.knobs
+    assert found.table["m1"].tolist() == 2 * list(knobs)
+    assert set(zip(found.table["training"], found.table["calibration"], strict=True)) == {
+        evaluation.FIRST_BRANCH
+    }
+    assert (found.table[["exit2", "exit3"]] == 0).all(axis=None)
+    valid, test = (confidence_and_class(alone.logits[name][0]) for name in ("valid", "test"))
+    for row, knob in enumerate(knobs):
+        thresholds = evaluation.CPM.thresholds(*valid, features["valid"].labels, knob, terms)
+        out = (test[0] >= thresholds[test[1]]).numpy()
+        right = np.where(out, test[1] == features["test"].labels, found.backbone_correct)
+        assert (found.correct[row] == right).all()
+        branch = 7 if torch.isfinite(thresholds).any() else 0
+        assert (found.cost[row] == np.where(out, 100 + branch, 400 + branch)).all()
+    assert 0 < found.table["exit1"].iloc[0] < found.table["exit1"].max() <= 1

@@ -10,7 +10,6 @@ from torch import nn
 
 from btsee_lib import boosting
 from btsee_lib.backbone import BACKBONES
-from btsee_lib.boosting import BranchTree
 from btsee_lib.calibration import CPM, EXIT_RULES, ExitRule
 from btsee_lib.cascade import Cascade, Exits, simulate
 from btsee_lib.cost import CostModel
@@ -33,6 +32,7 @@ from btsee_lib.features import load_features, store_features
 from btsee_lib.schemes import SCHEMES, Scheme
 from btsee_lib.studies.exit_rules import sweep_rules
 from btsee_lib.training import new_trained_backbone
+from btsee_lib.trees import BranchTree, tree_of
 
 MARGINS = [-0.1, 0.0]
 
@@ -64,7 +64,7 @@ def go(splits, backbone, features, branch_parameters, boosting_parameters):
         cost = CostModel.measure(backbone, branches, shape)
 
         arguments = (features, widths, parameters, 0)
-        tree = boosting.tree_of(scheme, 0, list(boosting.train_tree(SCHEMES[scheme], *arguments, rule)))
+        tree = tree_of(scheme, 0, list(boosting.train_tree(SCHEMES[scheme], *arguments, rule)))
         decisions = evaluate_configurations([tree], features, cost, parameters, rule)
         assert len(decisions.table) == 2 * len(knobs) ** number
         averaged = mean_over_seeds(decisions.table)

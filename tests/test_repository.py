@@ -19,8 +19,9 @@ LIBRARY = ROOT / "btsee_lib"
 PIPELINES = (ROOT, ROOT / "industrial")  # each with its own dvc.yaml, params.yaml, notebooks and reports
 NOTEBOOKS = [path for root in PIPELINES for path in sorted((root / "notebooks").glob("*.ipynb"))]
 CORE = (
-    "errors experiment config compute disk data backbone augmentation training branches features calibration "
-    "schemes cost cascade boosting decisions evaluation uncertainty studies deployment store plots pipeline"
+    "errors experiment config compute parallel disk data backbone augmentation training branches features "
+    "calibration schemes cost cascade trees boosting decisions evaluation uncertainty studies deployment store "
+    "plots pipeline"
 ).split()
 
 
@@ -130,9 +131,9 @@ def test_rooms_import_in_one_direction():
 def test_the_method_core_is_read_in_an_afternoon_and_the_library_is_thin():
     lines = {path: len(path.read_text().splitlines()) for path in LIBRARY.rglob("*.py")}
     core = [path for path in lines if path.parent == LIBRARY]
-    assert len(core) <= 21
+    assert len(core) <= 22
     assert sum(lines[path] for path in core) <= 2700
-    assert sum(lines.values()) <= 8600
+    assert sum(lines.values()) <= 8700
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,12 @@ import numpy as np
 import pandas as pd
 
 from btsee_lib.deployment import engines, timing
-from btsee_lib.deployment.machine import exactly, machine_table
+from btsee_lib.deployment.machine import machine_table
 from btsee_lib.deployment.onnx_export import Exported
 from btsee_lib.deployment.time_costs import parts
 from btsee_lib.deployment.timed_models import BACKBONE, Model, at_full_width, exits_of, leaving_at, macs_of
 from btsee_lib.deployment.timing import EAGER, ONE_MODEL, STAGES, Engine
+from btsee_lib.parallel import exactly
 
 if TYPE_CHECKING:
     from btsee_lib.config import DeploymentParameters

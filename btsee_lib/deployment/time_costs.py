@@ -7,11 +7,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from btsee_lib.boosting import BranchTree, Features, calibration_terms, configurations, margin_names
+from btsee_lib.boosting import Features
+from btsee_lib.calibration import SURVIVORS
 from btsee_lib.config import BoostingParameters
 from btsee_lib.cost import CostModel
-from btsee_lib.decisions import run_simulation
-from btsee_lib.evaluation import Calibrator, mean_over_seeds
+from btsee_lib.evaluation import evaluate_configurations, mean_over_seeds
+from btsee_lib.trees import BranchTree, margin_columns
 
 
 def parts(by_exit: pd.DataFrame, column: str) -> CostModel:
@@ -68,18 +69,10 @@ def configuration_times(
         ``m1, m2, ..., accuracy`` and ``drop`` (points) on test; ``milliseconds`` (mean of an image)
         and ``valid_drop`` on valid; all are means over the seeds.
     """
-    rows, terms = [], calibration_terms(features, parameters)
-    for tree in trees:
-        calibrator = Calibrator(tree, features, terms)
-        for margins in configurations(parameters):
-            outputs, thresholds = calibrator.calibrated(margins)
-            valid, test = (
-                run_simulation(*outputs[name], features[name], thresholds, times) for name in ("valid", "test")
-            )
-            reached = {"accuracy": test.summary()["accuracy"], "drop": test.summary()["drop"]}
-            reached |= {"milliseconds": float(valid.cost.mean()), "valid_drop": valid.summary()["drop"]}
-            rows.append({"seed": tree.seed, **margin_names(margins), **reached})
-    return mean_over_seeds(pd.DataFrame(rows))
+    decisions = evaluate_configurations(trees, features, times, parameters)
+    averaged = mean_over_seeds(decisions.table[decisions.table["calibration"] == SURVIVORS])
+    averaged["milliseconds"] = (1 - averaged["valid_reduction"]) * times.backbone
+    return averaged[[*margin_columns(averaged), "accuracy", "drop", "milliseconds", "valid_drop"]]
 
 
 def within_budget(table: pd.DataFrame, milliseconds: float) -> pd.Series | None:

@@ -56,9 +56,9 @@ def make_artefacts() -> None:
 
     splits = results.load_data()
     backbone, _ = results.make_backbone(splits, tqdm)
-    features = results.make_features(backbone, splits, tqdm)
-    results.make_trees(features, tqdm)
-    results.make_studies(backbone, splits, features, tqdm)
+    results.make_features(backbone, splits, tqdm)
+    results.make_trees(tqdm)
+    results.make_studies(tqdm)
     deployment_results.make_static_backbone(splits, tqdm)
 
 

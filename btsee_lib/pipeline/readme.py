@@ -13,6 +13,7 @@ from btsee_lib.config import params
 from btsee_lib.experiment import repository_root
 from btsee_lib.pipeline.publishing import CLAIMS
 from btsee_lib.store.reports import METRICS
+from btsee_lib.studies.claims import side_by_side
 
 README = "README.md"
 
@@ -72,16 +73,4 @@ def claims(homes: dict[str, Path]) -> list[str]:
     """The verdict on every claim in every experiment, as the rows of a table."""
     tables = {name: pd.read_csv(home / "tables" / CLAIMS) for name, home in homes.items()}
     rows = [f"| claim | {' | '.join(tables)} |", "| --- " * (1 + len(tables)) + "|"]
-    for claim in pd.concat(tables.values())["claim"].drop_duplicates():
-        cells = [_verdict(table[table["claim"] == claim]) for table in tables.values()]
-        rows.append(f"| {claim} | {' | '.join(cells)} |")
-    return rows
-
-
-def _verdict(rows: pd.DataFrame) -> str:
-    if len(rows) == 0:
-        return "-"
-    row = rows.iloc[0]
-    if pd.isna(row["measured"]):
-        return row["verdict"]
-    return f"**{row['verdict']}**: {row['measured']:.2f} ({row['low']:.2f} to {row['high']:.2f})"
+    return rows + [f"| {' | '.join(row)} |" for row in side_by_side(tables).itertuples(index=False)]

@@ -37,7 +37,7 @@ def branch_kinds(table: pd.DataFrame) -> Figure:
             )
         axes.set(xlabel="cost (% of the backbone's MACs)", title=f"branch {number}")
     figure.axes[0].set_ylabel("validation accuracy (%)")
-    figure.axes[-1].legend(loc="lower right", fontsize=8)
+    figure.axes[-1].legend(loc="best", fontsize=8)
     figure.suptitle("What a branch reads, and how wide it is (number: channels of the widest)", fontsize=11)
     return figure
 
@@ -57,7 +57,7 @@ def learning_curves(table: pd.DataFrame) -> Figure:
             title=f"branch {number}: {mine['survivors'].iloc[0]:,} images",
         )
     figure.axes[0].set_ylabel("accuracy on those that it meets (%)")
-    figure.axes[-1].legend(loc="lower right", fontsize=8)
+    figure.axes[-1].legend(loc="best", fontsize=8)
     figure.suptitle("How long to train: validation accuracy against training visits", fontsize=11)
     return figure
 

@@ -6,7 +6,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from btsee_lib.evaluation import BASELINE, BTS_EE, TIES, of_cell
+from btsee_lib.evaluation import BASELINE, BTS_EE, FIRST_BRANCH, TIES, of_cell
 from btsee_lib.plots.style import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, curve_of_drops, drawn_from_table
 
 NAMES = {
@@ -15,16 +15,19 @@ NAMES = {
     BTS_EE._replace(calibration=BASELINE.calibration): ("training alone: boosted, calibrated on all", PURPLE),
     BTS_EE: ("BTS-EE: boosted, on survivors", BLUE),
 }
+FIRST_ALONE = ("branch 1 alone, then the backbone", ORANGE)
 
 
 @drawn_from_table
 def fronts(table: pd.DataFrame) -> Figure:
-    """The configurations of baseline and BTS-EE, with their fronts (``evaluation.fronts``)."""
+    """The configurations of baseline, branch 1 alone and BTS-EE, with their fronts (``evaluation.fronts``)."""
     figure, axes = plt.subplots(figsize=(8, 4.6), layout="constrained")
-    for cell in (BASELINE, BTS_EE):
+    drawn = {BASELINE: NAMES[BASELINE], FIRST_BRANCH: FIRST_ALONE, BTS_EE: NAMES[BTS_EE]}
+    for cell, (name, colour) in drawn.items():
         rows = of_cell(table, cell)
+        if rows.empty:
+            continue
         front = rows[rows["on_front"].astype(bool)].sort_values("reduction")
-        name, colour = NAMES[cell]
         axes.scatter(100 * rows["reduction"], rows["drop"], s=18, color=colour, alpha=0.45, lw=0)
         curve_of_drops(axes, front, colour, name)
         if cell == BTS_EE:

@@ -51,15 +51,18 @@ class Report:
         """Note a number; the pipeline merges those of all notebooks into ``reports/metrics.json``."""
         self._numbers[name] = _rounded(value)
         text = json.dumps(self._numbers, indent=1, sort_keys=True) + "\n"
-        (self.folder / METRICS).write_text(text)
+        partial = self.folder / f".{METRICS}"
+        partial.write_text(text)
+        partial.replace(self.folder / METRICS)  # a notebook that runs beside this one reads a whole file
 
     def numbers_so_far(self) -> dict[str, float | None]:
         """Return the numbers that this notebook and the earlier ones noted."""
-        merged = {}
-        # What the pipeline recorded comes last: it overrules what an older trial by hand has left.
-        for origin in ("reports",) if self.recording else ("scratch", "reports"):
-            merged |= read_numbers(folder_of(origin))
-        return merged | self._numbers
+        if self.recording:
+            return read_numbers(folder_of("reports")) | self._numbers
+        # By hand, what is published stands in for notebooks that have not run here; and what the pipeline
+        # recorded overrules what an older trial has left.
+        origins = [read_numbers(folder_of(origin)) for origin in ("scratch", "reports")]
+        return published_numbers() | origins[0] | origins[1] | self._numbers
 
     def expect(self, name: str, value: float, within: float, unit: str = "") -> None:
         """Print whether a measured number agrees with the recorded one.
@@ -74,7 +77,7 @@ class Report:
         then the stored output of the cell no longer fits, and nbval fails.
         """
         self.number(name, value)
-        recorded = self._numbers[name] if self.recording else self._recorded(name)
+        recorded = self._numbers[name] if self.recording else published_numbers().get(name)
         unit = f" {unit}" if unit else ""
         if recorded is None and not np.isfinite(value):
             print(f"{name}: has no value")
@@ -89,12 +92,11 @@ class Report:
                 f"{name}: {value:.4g}{unit} is NOT within {within:g}{unit} of the recorded {recorded:.4g}{unit}"
             )
 
-    @staticmethod
-    def _recorded(name: str) -> float | None:
-        recorded = {}
-        for path in sorted(current_experiment().reports.glob("metrics*.json")):
-            recorded |= json.loads(path.read_text())
-        return recorded.get(name)
+
+def published_numbers() -> dict[str, float | None]:
+    """Return the numbers in git of this experiment; none where it has no results yet."""
+    paths = sorted(current_experiment().reports.glob("metrics*.json"))
+    return {name: value for path in paths for name, value in json.loads(path.read_text()).items()}
 
 
 def read_numbers(folder: Path, names: Sequence[str] | None = None) -> dict[str, float | None]:

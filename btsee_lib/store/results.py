@@ -13,13 +13,14 @@ import pandas as pd
 from torch import nn
 
 from btsee_lib import boosting, features
-from btsee_lib.boosting import BranchTree, Features
+from btsee_lib.boosting import Features
 from btsee_lib.calibration import Terms
 from btsee_lib.compute import compute_device, new_fabric, set_up_torch
 from btsee_lib.config import BoostingParameters, params
 from btsee_lib.cost import CostModel
 from btsee_lib.data import Splits, load_splits
 from btsee_lib.experiment import input_path
+from btsee_lib.parallel import in_processes
 from btsee_lib.schemes import SCHEMES
 from btsee_lib.store import artefacts
 from btsee_lib.store.backbone_artefact import (
@@ -31,6 +32,7 @@ from btsee_lib.store.backbone_artefact import (
 )
 from btsee_lib.store.code import digests_of_code
 from btsee_lib.studies import branch_design
+from btsee_lib.trees import BranchTree, tree_of
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -104,13 +106,26 @@ def make_backbone_and_features(progress: Progress) -> None:
     make_features(backbone, splits, progress)
 
 
-def make_trees(stored: Features, progress: Progress = iter) -> list[BranchTree]:
-    """Train the branches of all configurations, seed by seed and scheme by scheme, or load what is there."""
-    near = cache(lambda: features.on_device_if_it_fits(stored, compute_device()))  # once, and only if need be
-    return [
-        ensure_tree(_tree_name(*one), *one, near, params("boosting"), FEATURES)
-        for one in progress(list(_trees()))
+def make_trees(progress: Progress = iter) -> list[BranchTree]:
+    """Train the branches of all configurations, a process a scheme and seed, or load what is there."""
+    missing = [
+        (scheme, seed)
+        for scheme, seed in _trees()
+        if not artefacts.is_current(_tree_name(scheme, seed), _made_from(scheme, seed))
     ]
+    in_processes(_make_tree, missing, progress)
+    _near_features.cache_clear()
+    return load_trees()
+
+
+def _make_tree(scheme: str, seed: int) -> None:
+    ensure_tree(_tree_name(scheme, seed), scheme, seed, _near_features, params("boosting"), FEATURES)
+
+
+@cache
+def _near_features() -> Features:
+    """Bring the features to a GPU once, for all that one process trains."""
+    return features.on_device_if_it_fits(load_stored_features(), compute_device())
 
 
 def ensure_tree(
@@ -133,7 +148,7 @@ def ensure_tree(
     def make(folder: Path) -> None:
         set_up_torch(seed)
         trained = boosting.train_tree(SCHEMES[scheme], stored(), params("branches"), parameters, seed)
-        write_tree(folder, boosting.tree_of(scheme, seed, list(trained)))
+        write_tree(folder, tree_of(scheme, seed, list(trained)))
 
     expected = tree_fingerprint(scheme, seed, parameters, features_name)
     return read_tree(artefacts.ensure(name, expected, make), scheme, seed)
@@ -141,11 +156,10 @@ def ensure_tree(
 
 def load_trees() -> list[BranchTree]:
     """Load the branches that notebook 03 trained, seed by seed and scheme by scheme."""
-    trees = []
-    for one in _trees():
-        expected = tree_fingerprint(*one, params("boosting"), FEATURES)
-        trees.append(read_tree(artefacts.require(_tree_name(*one), expected, "boosted_branches"), *one))
-    return trees
+    return [
+        read_tree(artefacts.require(_tree_name(*one), _made_from(*one), "boosted_branches"), *one)
+        for one in _trees()
+    ]
 
 
 class Results(NamedTuple):
@@ -167,19 +181,15 @@ def load_results() -> Results:
     return Results(splits, backbone, stored, trees, cost_model(backbone, stored, splits), terms)
 
 
-def make_studies(
-    backbone: nn.Module, splits: Splits, stored: Features, progress: Progress = iter
-) -> dict[str, pd.DataFrame]:
-    """Run the two studies of ``branch_design``, or load their tables if they are there."""
+def make_studies(progress: Progress = iter) -> dict[str, pd.DataFrame]:
+    """Run the two studies of ``branch_design`` in several processes, or load their tables if they are there."""
     seed = params("boosting").seeds[0]
 
     def make(folder: Path) -> None:
-        set_up_torch(seed)
-        branches, macs = params("branches"), cost_model(backbone, stored, splits).backbone
-        kinds = branch_design.branch_kinds(backbone, splits, stored, branches, macs, seed, progress)
-        curves = branch_design.learning_curves(stored, branches, params("boosting"), seed, progress)
-        for name, table in {"branch_kinds": kinds, "learning_curves": curves}.items():
-            table.to_csv(folder / f"{name}.csv", index=False)
+        calls = [("learning_curves", seed), *((kind, seed) for kind in branch_design.KINDS)]
+        curves, *kinds = in_processes(_part_of_studies, calls, progress)
+        curves.to_csv(folder / "learning_curves.csv", index=False)
+        pd.concat(kinds).to_csv(folder / "branch_kinds.csv", index=False)
 
     made_from = artefacts.fingerprint(
         [params("branches"), params("boosting").model_copy(update={"seeds": [seed]})],
@@ -187,6 +197,18 @@ def make_studies(
         ["features"],
     )
     return read_tables(artefacts.ensure("studies", made_from, make))
+
+
+def _part_of_studies(name: str, seed: int) -> pd.DataFrame:
+    """Make the learning curves, or the rows of a kind of branch."""
+    set_up_torch(seed)
+    stored, branches = load_stored_features(), params("branches")
+    if name == "learning_curves":
+        return branch_design.learning_curves(stored, branches, params("boosting"), seed)
+    splits = load_data()
+    backbone, _ = load_backbone(splits)
+    macs = cost_model(backbone, stored, splits).backbone
+    return branch_design.branch_kind(name, backbone, splits, stored, branches, macs, seed)
 
 
 def read_tables(folder: Path) -> dict[str, pd.DataFrame]:
@@ -205,6 +227,10 @@ def cost_model(backbone: nn.Module, stored: Features, splits: Splits) -> CostMod
 
 def _trees() -> Iterator[tuple[str, int]]:
     return ((scheme, seed) for seed in params("boosting").seeds for scheme in SCHEMES)
+
+
+def _made_from(scheme: str, seed: int) -> dict:
+    return tree_fingerprint(scheme, seed, params("boosting"), FEATURES)
 
 
 def _tree_name(scheme: str, seed: int) -> str:

@@ -1,7 +1,6 @@
 """Two studies of the branches, on the validation split: what they read and how wide, and how long to train."""
 
 import itertools
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -69,16 +68,16 @@ KINDS: dict[str, tuple[type[nn.Module], int]] = {
 }
 
 
-def branch_kinds(
+def branch_kind(
+    kind: str,
     backbone: nn.Module,
     splits: Splits,
     features: Features,
     parameters: "BranchParameters",
     backbone_macs: int,
     seed: int,
-    progress: Callable = iter,
 ) -> pd.DataFrame:
-    """Train each branch in every kind at several widths, on the first images of ``train``.
+    """Train each branch in a kind, of the table ``KINDS``, at several widths, on the first images of ``train``.
 
     Returns
     -------
@@ -87,24 +86,22 @@ def branch_kinds(
     """
     rows, valid = [], splits.valid.labels[:IMAGES]
     targets = training_targets(features["train"], parameters)[:IMAGES]
-    for kind, (branch_type, kernel_size) in progress(list(KINDS.items())):
-        if branch_type is Conv1dBranch:
-            read = [split.squeezed for split in (features["train"], features["valid"])]
-        else:
-            chosen = (splits.train.images[:IMAGES], splits.valid.images[:IMAGES])
-            read = [squeezed_maps(backbone, splits, images, branch_type.squeeze) for images in chosen]
-        for number, (seen, judged) in enumerate(zip(*read, strict=True), start=1):
-            seen, judged = seen[:IMAGES], judged[:IMAGES]
-            for channels in WIDTHS:
-                torch.manual_seed(branch_seed(seed, number))
-                branch = branch_type(seen.shape[1], len(splits.classes), channels, kernel_size)
-                macs = count_macs(branch.eval(), seen[:1].float())
-                train_branch(branch, seen, targets, parameters, branch_seed(seed, number))
-                right = branch_logits(branch, judged).argmax(1) == valid
-                row = {"kind": kind, "branch": number, "channels": channels, "macs": macs}
-                rows.append(
-                    row | {"share": macs / backbone_macs, "valid_accuracy": float(right.double().mean())}
-                )
+    branch_type, kernel_size = KINDS[kind]
+    if branch_type is Conv1dBranch:
+        read = [split.squeezed for split in (features["train"], features["valid"])]
+    else:
+        chosen = (splits.train.images[:IMAGES], splits.valid.images[:IMAGES])
+        read = [squeezed_maps(backbone, splits, images, branch_type.squeeze) for images in chosen]
+    for number, (seen, judged) in enumerate(zip(*read, strict=True), start=1):
+        seen, judged = seen[:IMAGES], judged[:IMAGES]
+        for channels in WIDTHS:
+            torch.manual_seed(branch_seed(seed, number))
+            branch = branch_type(seen.shape[1], len(splits.classes), channels, kernel_size)
+            macs = count_macs(branch.eval(), seen[:1].float())
+            train_branch(branch, seen, targets, parameters, branch_seed(seed, number))
+            accuracy = float((branch_logits(branch, judged).argmax(1) == valid).double().mean())
+            row = {"kind": kind, "branch": number, "channels": channels, "macs": macs}
+            rows.append(row | {"share": macs / backbone_macs, "valid_accuracy": accuracy})
     return pd.DataFrame(rows)
 
 
@@ -125,7 +122,6 @@ def learning_curves(
     branch_parameters: "BranchParameters",
     boosting_parameters: "BoostingParameters",
     seed: int,
-    progress: Callable = iter,
 ) -> pd.DataFrame:
     """Train each branch by every scheme for fewer and for more visits than ``params.yaml`` asks for.
 
@@ -140,7 +136,7 @@ def learning_curves(
     """
     terms, valid = calibration_terms(features, boosting_parameters), features["valid"]
     survivors, rows = everyone(features), []
-    for number, margins in progress(list(enumerate(boosting_parameters.margins, start=1))):
+    for number, margins in enumerate(boosting_parameters.margins, start=1):
         for name, effort in itertools.product(SCHEMES, EFFORTS):
             epochs = effort * branch_parameters.epochs
             longer = branch_parameters.model_copy(update={"epochs": epochs})

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from btsee_lib.evaluation import BASELINE, CALIBRATION_ALONE
+from btsee_lib.evaluation import BASELINE, CALIBRATION_ALONE, FIRST_BRANCH
 
 REPRODUCED, NOT_REPRODUCED, NOT_TESTABLE = "reproduced here", "not reproduced here", "not testable here"
 VERDICTS = (REPRODUCED, NOT_REPRODUCED, NOT_TESTABLE)
@@ -19,6 +19,7 @@ MOST_SHORTFALL = 1.0  # points that the precision of what leaves may lie below i
 LIGHT = 0.015  # share of the backbone's MACs that a light branch may cost
 PAPER_REDUCTION, PAPER_DROP = 0.45, 2.0
 RIVALS = {BASELINE: "conventional cascade", CALIBRATION_ALONE: "same calibration, trained on all"}
+SIMPLER = {BASELINE: "the conventional cascade", FIRST_BRANCH: "branch 1 alone"}  # what claim 6 is set against
 
 Numbers = dict[str, float | None]
 
@@ -42,7 +43,7 @@ def claims_table(numbers: Numbers) -> pd.DataFrame:
         _light(numbers),
         _reliable(numbers),
         *_ahead(numbers),
-        _headline(numbers),
+        *_headline(numbers),
         (
             "7 useful where latency and power are bounded",
             "stated",
@@ -146,10 +147,10 @@ def _ahead(numbers: Numbers) -> Iterator[tuple]:
         )
 
 
-def _headline(numbers: Numbers) -> tuple:
+def _headline(numbers: Numbers) -> Iterator[tuple]:
     saved, drop = (_triple(numbers, f"recommended.2.{each}") for each in ("reduction", "drop"))
-    return (
-        "6 up to 45 % less computation at 2 points of accuracy",
+    yield (
+        "6a up to 45 % less computation at 2 points of accuracy",
         "45 %",
         *(100 * value for value in saved),
         _verdict(saved[1] >= PAPER_REDUCTION and drop[2] <= PAPER_DROP, [*saved, *drop]),
@@ -157,10 +158,22 @@ def _headline(numbers: Numbers) -> tuple:
         f"({drop[1]:.2f} to {drop[2]:.2f}); both intervals must keep {100 * PAPER_REDUCTION:g} % "
         f"and {PAPER_DROP:g} points",
     )
+    for cell, rival in SIMPLER.items():
+        name = f"evaluation.{cell.calibration}.equal_drop"
+        more = _triple(numbers, name)
+        yield (
+            f"6b more saved than by {rival} for the same drop",
+            "implied",
+            *more,
+            _verdict(more[1] > 0, more),
+            "points of % of the MACs, front against front, where both drop by "
+            f"{_value(numbers, f'{name}.at'):.2f} points on test; holds if the interval is above 0",
+        )
 
 
 def side_by_side(experiments: dict[str, pd.DataFrame]) -> pd.DataFrame:
     """Set the claims of experiments, by name, beside each other: a row a claim, a column an experiment."""
+    order = pd.concat(experiments.values())["claim"].unique()
     columns = {
         name: table.set_index("claim").apply(
             lambda row: (
@@ -172,7 +185,7 @@ def side_by_side(experiments: dict[str, pd.DataFrame]) -> pd.DataFrame:
         )
         for name, table in experiments.items()
     }
-    return pd.DataFrame(columns).rename_axis("claim").reset_index()
+    return pd.DataFrame(columns).reindex(order).fillna("-").rename_axis("claim").reset_index()
 
 
 def _triple(numbers: Numbers, name: str) -> tuple[float, float, float]:

@@ -17,8 +17,8 @@ from btsee_lib.evaluation import (
     Cell,
     cells_of,
     configuration_columns,
-    drop_at,
     fronts,
+    interpolated,
     of_cell,
 )
 from btsee_lib.uncertainty import image_weights, interval
@@ -97,7 +97,7 @@ def gain(
     grid = np.linspace(start, end, points)
 
     def along_grid(reduction: np.ndarray, drop: np.ndarray) -> np.ndarray:
-        curves = [drop_at(reduction[rows], drop[rows], grid) for rows in (baseline, other)]
+        curves = [interpolated(grid, reduction[rows], drop[rows]) for rows in (baseline, other)]
         return curves[0] - curves[1]
 
     measured = along_grid(reduction, drop)
@@ -133,6 +133,55 @@ def gains_at_equal_compute(
         if cell != BASELINE
     ]
     return pd.concat(parts, ignore_index=True)
+
+
+def together(
+    *parts: tuple[pd.DataFrame, Resamples],
+) -> tuple[pd.DataFrame, Resamples]:
+    """Put seed-averaged tables, and what was drawn for them from equal images and seeds, into one of each."""
+    tables, drawn = zip(*parts, strict=True)
+    samples = {name: np.hstack([getattr(each, name) for each in drawn]) for name in ("drop", "reduction")}
+    return pd.concat(tables, ignore_index=True), Resamples(**samples)
+
+
+def at_equal_drop(
+    averaged: pd.DataFrame,
+    drawn: Resamples,
+    baseline: Cell,
+    other: Cell,
+    max_drop: float,
+    confidence: float,
+) -> pd.Series:
+    """What the front of one cell saves more than that of another for the same drop on test.
+
+    The drop is ``max_drop`` (points), or less where one of the fronts ends before; a front is read along its
+    reduction, as in ``gain``: the most that it saves without dropping by more. So in every resample.
+
+    Returns
+    -------
+    Series
+        ``drop``, and ``more, low, high``: the difference of the reductions (points of per cent). Nan where a
+        front has no configuration that keeps the drop.
+    """
+    chosen = fronts(averaged)
+    members = [of_cell(chosen, cell).index.to_numpy() for cell in (baseline, other)]
+
+    def compared(drop: np.ndarray, reduction: np.ndarray) -> tuple[float, float]:
+        level = min(max_drop, *(drop[rows].max() for rows in members))
+        saved = [most_saved(drop[rows], reduction[rows], level) for rows in members]
+        return level, 100 * (saved[1] - saved[0])
+
+    level, more = compared(averaged["drop"].to_numpy(), averaged["reduction"].to_numpy())
+    samples = [compared(d, r)[1] for d, r in zip(drawn.drop, drawn.reduction, strict=True)]
+    low, high = interval(np.array(samples), confidence)
+    return pd.Series({"drop": level, "more": more, "low": low, "high": high})
+
+
+def most_saved(drop: np.ndarray, reduction: np.ndarray, max_drop: float, points: int = 500) -> float:
+    """The largest reduction on a curve (n,), joined by lines along it, that drops by ``max_drop`` at most."""
+    grid = np.union1d(reduction, np.linspace(reduction.min(), reduction.max(), points))
+    kept = grid[interpolated(grid, reduction, drop) <= max_drop + TIES[0]]
+    return kept.max() if len(kept) else np.nan
 
 
 def at_equal_margins(

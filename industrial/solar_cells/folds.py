@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from btsee_lib import features
-from btsee_lib.boosting import BranchTree, Features
+from btsee_lib.boosting import Features
 from btsee_lib.compute import new_fabric, set_up_torch
 from btsee_lib.config import BoostingParameters, params
 from btsee_lib.cost import CostModel
@@ -23,6 +23,7 @@ from btsee_lib.data.splits import ImageSet, Splits
 from btsee_lib.evaluation import BASELINE, BTS_EE
 from btsee_lib.store import artefacts, results
 from btsee_lib.store.backbone_artefact import backbone_fingerprint, read_backbone, train_into
+from btsee_lib.trees import BranchTree
 from solar_cells import elpv
 from solar_cells.elpv import Cells
 

@@ -12,12 +12,13 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from btsee_lib.boosting import calibration_terms, configurations, margin_names
+from btsee_lib.boosting import calibration_terms, configurations
 from btsee_lib.calibration import SURVIVORS
 from btsee_lib.config import BoostingParameters
 from btsee_lib.decisions import SplitResult, run_simulation
 from btsee_lib.evaluation import BASELINE, BTS_EE, Calibrator
 from btsee_lib.features import SplitFeatures
+from btsee_lib.trees import margin_names
 from solar_cells.folds import EQUAL, UNEQUAL, Fold, margin_kinds
 from solar_cells.module_intervals import DEFECTIVE, FUNCTIONAL
 

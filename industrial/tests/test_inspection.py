@@ -7,11 +7,11 @@ import torch
 from torch.nn.functional import one_hot
 
 from btsee_lib import config
-from btsee_lib.boosting import BranchTree
 from btsee_lib.cost import CostModel
 from btsee_lib.data.splits import ImageSet
 from btsee_lib.evaluation import BASELINE, BTS_EE
 from btsee_lib.features import SplitFeatures
+from btsee_lib.trees import BranchTree
 from solar_cells import folds, inspection, module_intervals
 from solar_cells.folds import EQUAL, UNEQUAL
 

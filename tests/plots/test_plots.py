@@ -6,9 +6,10 @@ import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 
+from btsee_lib.evaluation import FIRST_BRANCH
 from btsee_lib.pipeline import publishing
 from btsee_lib.plots import FIGURES
-from btsee_lib.plots.evaluation import NAMES
+from btsee_lib.plots.evaluation import FIRST_ALONE, NAMES
 
 pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # of seaborn
 
@@ -146,7 +147,7 @@ def rules():
 def fronts():
     rows = [
         (*cell, 0.1 * number, 0.5 * number, number != 3, 0.5 if number == 2 else np.nan)
-        for cell in CELLS
+        for cell in (*CELLS, FIRST_BRANCH)
         for number in (1, 2, 3, 4)
     ]
     columns = ["training", "calibration", "reduction", "drop", "on_front", "recommended"]
@@ -361,9 +362,9 @@ def test_broken_promises_are_counted_among_those_that_can_break(figure_of):
     assert found == ["Calibrated on all images: 50 % broken", "Calibrated on survivors: 50 % broken"]
 
 
-def test_the_fronts_are_those_of_baseline_and_proposal(figure_of):
+def test_the_fronts_are_those_of_baseline_first_branch_and_proposal(figure_of):
     (axes,) = panels(figure_of("fronts"))
-    assert legend(axes) == [NAMES[CELLS[0]][0], NAMES[CELLS[3]][0]]
+    assert legend(axes) == [NAMES[CELLS[0]][0], FIRST_ALONE[0], NAMES[CELLS[3]][0]]
     curves = [line for line in axes.lines if line.get_label() in legend(axes)]
     for line in curves:
         assert line.get_xdata() == pytest.approx([10, 20, 40])

@@ -236,3 +236,13 @@ def test_the_claims_of_all_profiles_stand_beside_those_of_the_main_experiment(wo
         "cinic-10": ["cinic-10"],
         "full-width": ["full-width"],
     }
+
+
+def test_by_hand_what_is_published_stands_in_for_notebooks_that_have_not_run(record):
+    reports = Path("reports")
+    reports.mkdir(exist_ok=True)
+    (reports / "metrics.json").write_text(json.dumps({"accuracy": 0.5, "published": 1, "tried": 2}))
+    Report("02_backbone").number("tried", 3)
+    assert Report("06_conclusions").numbers_so_far() == {"accuracy": 0.5, "published": 1, "tried": 3}
+    record()
+    assert Report("06_conclusions").numbers_so_far() == {}

@@ -14,6 +14,7 @@ from btsee_lib.config import params
 from btsee_lib.data.splits import ImageSet
 from btsee_lib.errors import ArtefactError
 from btsee_lib.store import results
+from btsee_lib.trees import tree_of
 
 BRANCHES = {"independent": 3, "boosted": 1 + 2 + 4}
 
@@ -27,7 +28,7 @@ def made(repository, tmp_path_factory):
         splits = results.load_data()
         backbone, history = results.make_backbone(splits)
         features = results.make_features(backbone, splits)
-        trees = results.make_trees(features)
+        trees = results.make_trees()
     return root, splits, backbone, history, features, trees
 
 
@@ -81,7 +82,7 @@ def test_what_is_there_is_loaded_and_not_made_again(inside, never_trains):
         assert not loaded.training
     for loaded in (results.make_features(backbone, splits), results.load_stored_features()):
         assert torch.equal(loaded["valid"].logits, features["valid"].logits)
-    for loaded in (results.make_trees(features), results.load_trees()):
+    for loaded in (results.make_trees(), results.load_trees()):
         assert len(loaded) == len(trees) == 2
         for tree, expected in zip(loaded, trees, strict=True):
             assert_equal_trees(tree, expected)
@@ -119,7 +120,7 @@ def test_a_tree_is_read_as_it_was_written(independent, boosted_tree, tmp_path):
     closed = dataclasses.replace(boosted_tree[-1], closed=True, state={})
     trained = {"independent": independent, "boosted": [*boosted_tree[:-1], closed]}
     for scheme, each in trained.items():
-        tree, folder = boosting.tree_of(scheme, 3, each), tmp_path / scheme
+        tree, folder = tree_of(scheme, 3, each), tmp_path / scheme
         folder.mkdir()
         results.write_tree(folder, tree)
         again = results.read_tree(folder, scheme, 3)
@@ -128,11 +129,11 @@ def test_a_tree_is_read_as_it_was_written(independent, boosted_tree, tmp_path):
 
 
 def test_another_seed_is_trained_beside_the_first(inside, change):
-    *_, features, trees = inside
+    *_, trees = inside
     folders = [inside[0] / f"artifacts/cascades/{scheme}_seed_0" for scheme in BRANCHES]
     times = {path: path.stat().st_mtime_ns for folder in folders for path in folder.iterdir()}
     change("boosting", seeds=[0, 1])
-    found = results.make_trees(features)
+    found = results.make_trees()
     assert [(tree.seed, tree.scheme) for tree in found] == [
         (seed, scheme) for seed in (0, 1) for scheme in BRANCHES
     ]
@@ -181,16 +182,15 @@ def test_results_of_other_parameters_are_refused_by_key(inside, change, section,
 
 
 def test_changing_what_only_the_evaluation_reads_spoils_nothing(inside, change, never_trains):
-    _, splits, _, _, features, _ = inside
+    _, splits, *_ = inside
     change("evaluation", resamples=77)
     assert results.load_backbone(splits)
     assert results.load_stored_features()
     assert results.load_trees()
-    assert results.make_trees(features)
+    assert results.make_trees()
 
 
 def test_an_interrupted_training_leaves_the_features_and_is_done_again(inside, change, monkeypatch):
-    *_, features, _ = inside
     change("boosting", seeds=[5])
     with monkeypatch.context() as patch:
         fit_branch = boosting.fit_branch
@@ -202,10 +202,10 @@ def test_an_interrupted_training_leaves_the_features_and_is_done_again(inside, c
 
         patch.setattr(boosting, "fit_branch", stopped)
         with pytest.raises(KeyboardInterrupt):
-            results.make_trees(features)
+            results.make_trees()
     assert not list((inside[0] / "artifacts/cascades").glob("*seed_5*"))
     assert results.load_stored_features()
-    assert [len(tree.nodes) for tree in results.make_trees(features)] == list(BRANCHES.values())
+    assert [len(tree.nodes) for tree in results.make_trees()] == list(BRANCHES.values())
 
 
 @pytest.mark.parametrize(
@@ -243,14 +243,13 @@ def test_the_cost_model_is_that_of_the_stages_and_the_branches(inside):
 
 
 def test_the_studies_are_run_once(inside, monkeypatch):
-    _, splits, backbone, _, features, _ = inside
-    tables = results.make_studies(backbone, splits, features)
+    tables = results.make_studies()
     assert {name: len(table) > 0 for name, table in tables.items()} == {
         "branch_kinds": True,
         "learning_curves": True,
     }
-    monkeypatch.setattr(results.branch_design, "branch_kinds", None)
-    again = results.make_studies(backbone, splits, features)
+    monkeypatch.setattr(results.branch_design, "branch_kind", None)
+    again = results.make_studies()
     assert all(again[name].equals(table) for name, table in tables.items())
 
 

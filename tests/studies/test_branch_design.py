@@ -52,7 +52,10 @@ def kinds(backbone, splits, features, few_parameters):
         patch.setattr(branch_design, "IMAGES", 200)
         patch.setattr(branch_design, "WIDTHS", (4, 8))
         arguments = (backbone, splits, features, few_parameters)
-        return branch_design.branch_kinds(*arguments, backbone_macs=1_000_000, seed=0)
+        tables = [
+            branch_design.branch_kind(kind, *arguments, backbone_macs=1_000_000, seed=0) for kind in KINDS
+        ]
+    return pd.concat(tables, ignore_index=True)
 
 
 def test_every_branch_is_tried_in_every_kind_at_every_width(kinds):

@@ -18,6 +18,8 @@ TRIPLES = {
     "evaluation.survivors.gain": (0.2, 0.1, 0.3),
     "recommended.2.reduction": (0.5, 0.46, 0.54),
     "recommended.2.drop": (1.5, 1.2, 1.8),
+    "evaluation.full.equal_drop": (3.0, 2.0, 4.0),
+    "evaluation.first_branch.equal_drop": (2.0, 1.0, 3.0),
 }
 NUMBERS = {
     "branches.largest_share": 0.01,
@@ -26,12 +28,14 @@ NUMBERS = {
     "shift.fall": 14.0,
     "shift.fall_of_backbone": 11.0,
     "evaluation.configurations": 64,
+    "evaluation.full.equal_drop.at": 2.0,
+    "evaluation.first_branch.equal_drop.at": 1.8,
 } | {
     f"{name}{end}": value
     for name, values in TRIPLES.items()
     for end, value in zip(("", "_low", "_high"), values, strict=True)
 }
-CLAIMS = ["1a", "1b", "2", "2", "3", "4", "5a", "5b", "5c", "5a", "5b", "5c", "6", "7"]
+CLAIMS = ["1a", "1b", "2", "2", "3", "4", "5a", "5b", "5c", "5a", "5b", "5c", "6a", "6b", "6b", "7"]
 
 
 def verdicts(numbers):
@@ -44,18 +48,22 @@ def test_every_claim_has_its_rows_each_with_its_numbers():
     assert COLUMNS == ["claim", "paper", "measured", "low", "high", "verdict", "note"]
     assert [claim.split()[0] for claim in table["claim"]] == CLAIMS
     assert table["claim"].is_unique
-    assert table["measured"].tolist()[:13] == pytest.approx(
-        [20, 3, 0.5, 0.4, 1, 0.5, 60, 20, 0.3, 40, 10, 0.2, 50]
+    assert table["measured"].tolist()[:15] == pytest.approx(
+        [20, 3, 0.5, 0.4, 1, 0.5, 60, 20, 0.3, 40, 10, 0.2, 50, 3, 2]
     )
-    assert table["low"].tolist()[:13] == pytest.approx([18, 2, 0.2, 0.1, 1, 0.1, 50, 10, 0.1, 33, 1, 0.1, 46])
-    assert table["high"].tolist()[:13] == pytest.approx([22, 4, 0.8, 0.7, 1, 0.9, 64, 30, 0.5, 50, 20, 0.3, 54])
-    assert table.loc[13, ["measured", "low", "high"]].isna().all()
+    assert table["low"].tolist()[:15] == pytest.approx(
+        [18, 2, 0.2, 0.1, 1, 0.1, 50, 10, 0.1, 33, 1, 0.1, 46, 2, 1]
+    )
+    assert table["high"].tolist()[:15] == pytest.approx(
+        [22, 4, 0.8, 0.7, 1, 0.9, 64, 30, 0.5, 50, 20, 0.3, 54, 4, 3]
+    )
+    assert table.loc[15, ["measured", "low", "high"]].isna().all()
     assert table["verdict"].isin(VERDICTS).all()
     assert table["note"].str.len().min() > 20
 
 
 def test_where_all_hold_all_but_the_last_are_reproduced():
-    assert verdicts(NUMBERS) == [REPRODUCED] * 13 + [NOT_TESTABLE]
+    assert verdicts(NUMBERS) == [REPRODUCED] * 15 + [NOT_TESTABLE]
 
 
 @pytest.mark.parametrize(
@@ -76,13 +84,15 @@ def test_where_all_hold_all_but_the_last_are_reproduced():
         (11, "evaluation.survivors.gain_low", 0.001, 0.0),
         (12, "recommended.2.reduction_low", 0.45, 0.449),
         (12, "recommended.2.drop_high", 2.0, 2.001),
+        (13, "evaluation.full.equal_drop_low", 0.001, 0.0),
+        (14, "evaluation.first_branch.equal_drop_low", 0.001, 0.0),
     ],
 )
 def test_a_verdict_turns_at_its_rule_and_leaves_the_others_alone(row, name, holds, fails):
     for value, expected in ((holds, REPRODUCED), (fails, NOT_REPRODUCED)):
         found = verdicts(NUMBERS | {name: value})
         assert found.pop(row) == expected
-        assert found == [REPRODUCED] * 12 + [NOT_TESTABLE]
+        assert found == [REPRODUCED] * 14 + [NOT_TESTABLE]
 
 
 @pytest.mark.parametrize("gone", [math.nan, None, "missing"])
@@ -99,6 +109,7 @@ def test_a_verdict_turns_at_its_rule_and_leaves_the_others_alone(row, name, hold
         (8, "evaluation.full.gain"),
         (12, "recommended.2.reduction"),
         (12, "recommended.2.drop_high"),
+        (14, "evaluation.first_branch.equal_drop"),
     ],
 )
 def test_a_number_that_is_not_there_leaves_its_claim_untestable(row, name, gone):
@@ -107,7 +118,7 @@ def test_a_number_that_is_not_there_leaves_its_claim_untestable(row, name, gone)
         numbers[name] = gone
     found = verdicts(numbers)
     assert found.pop(row) == NOT_TESTABLE
-    assert found == [REPRODUCED] * 12 + [NOT_TESTABLE]
+    assert found == [REPRODUCED] * 14 + [NOT_TESTABLE]
 
 
 def test_the_branches_of_claim_2_are_those_that_were_measured():

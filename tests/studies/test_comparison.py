@@ -212,3 +212,58 @@ def test_the_interval_of_a_count_is_that_of_the_resamples():
     wins = (noisy.drop[:, rows[0]] > noisy.drop[:, rows[1]]).sum(1)
     assert counts["less accuracy lost"][1:] == pytest.approx(np.percentile(wins, [2.5, 97.5]))
     assert counts["less accuracy lost"][1] < 3
+
+
+@pytest.fixture
+def two_fronts():
+    """A baseline, and a cascade that saves 20 % more for 0, 2 and 4 points."""
+    rows = [("independent", "full", m) for m in MARGINS] + [("boosted", "survivors", m) for m in MARGINS]
+    table = pd.DataFrame(rows, columns=["training", "calibration", "m1"])
+    drop, reduction = np.concatenate([DROP, [0, 2, 4]]), np.concatenate([REDUCTION, REDUCTION + 0.2])
+    return table.assign(
+        accuracy=0.9, drop=drop, reduction=reduction, valid_drop=drop, valid_reduction=reduction
+    )
+
+
+def test_what_is_saved_more_for_an_equal_drop_is_read_along_both_fronts(two_fronts):
+    drop, reduction = two_fronts["drop"].to_numpy(), two_fronts["reduction"].to_numpy()
+    apart = 0.01 * np.arange(21)[:, None] * (np.arange(6) > 2)  # of the second front alone
+    drawn = Resamples(np.stack([drop] * 21), reduction + apart)
+    # Half-way between 1 and 3 points the first front saves 40 %; the second one is there with 50 %.
+    found = comparison.at_equal_drop(two_fronts, drawn, BASELINE, BTS_EE, 2.0, 0.9)
+    assert found.tolist() == pytest.approx([2.0, 10.0, 11.0, 29.0], abs=0.2)
+    turned = comparison.at_equal_drop(two_fronts, drawn, BTS_EE, BASELINE, 2.0, 0.9)
+    assert turned.tolist() == pytest.approx([2.0, -10.0, -29.0, -11.0], abs=0.2)
+    in_step = Resamples(drawn.drop, reduction + 0.01 * np.arange(21)[:, None])
+    found = comparison.at_equal_drop(two_fronts, in_step, BASELINE, BTS_EE, 2.0, 0.9)
+    assert found.tolist() == pytest.approx([2.0, 10.0, 10.0, 10.0], abs=0.2)
+
+
+def test_where_a_front_ends_before_the_allowed_drop_both_are_read_there_in_every_resample(two_fronts):
+    drop, reduction = two_fronts["drop"].to_numpy(), two_fronts["reduction"].to_numpy()
+    shifts = 0.1 * np.arange(11)[:, None]
+    drawn = Resamples(drop + shifts, np.stack([reduction] * 11))
+    found = comparison.at_equal_drop(two_fronts, drawn, BASELINE, BTS_EE, 10.0, 0.95)
+    assert found.tolist() == pytest.approx([3.0, 10.0, 10.0, 10.0], abs=0.2)
+    none_keeps_it = comparison.at_equal_drop(two_fronts, drawn, BASELINE, BTS_EE, -1.0, 0.95)
+    assert np.isnan(none_keeps_it["more"])
+
+
+def test_more_drop_never_saves_less_along_a_front_that_is_not_smooth():
+    drop, reduction = np.array([0.1, 0.5, 0.3, 1.0]), np.array([0.2, 0.4, 0.5, 0.6])
+    read = [comparison.most_saved(drop, reduction, allowed) for allowed in (0.1, 0.2, 0.3, 0.5, 1.0, 2.0)]
+    assert read == sorted(read)
+    assert read[0] == pytest.approx(0.2)
+    assert read[2] == pytest.approx(0.5, abs=2e-3)
+    assert read[-1] == pytest.approx(0.6)
+
+
+def test_tables_that_are_put_together_keep_their_columns_of_resamples(decisions, drawn):
+    averaged = mean_over_seeds(decisions.table)
+    first, last = averaged.iloc[:5], averaged.iloc[5:].drop(columns="m1")
+    parts = [Resamples(drawn.drop[:, rows], drawn.reduction[:, rows]) for rows in (slice(5), slice(5, None))]
+    table, joined = comparison.together((first, parts[0]), (last, parts[1]))
+    assert (joined.drop == drawn.drop).all()
+    assert (joined.reduction == drawn.reduction).all()
+    assert table["drop"].tolist() == averaged["drop"].tolist()
+    assert table["m1"].isna().tolist() == [False] * 5 + [True] * 7
