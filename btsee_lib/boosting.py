@@ -6,47 +6,35 @@ calibrate on the survivors, filter both splits, go on.
 
 import itertools
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from btsee_lib.branches import branch_logits, new_branch, train_branch
+from btsee_lib.branches import branch_logits
 from btsee_lib.calibration import CPM, ExitRule, Terms, class_precision, leaves
 from btsee_lib.errors import ParameterError
-from btsee_lib.features import SplitFeatures
+from btsee_lib.features import Features
+from btsee_lib.fitting import (
+    Earlier,
+    Survivors,
+    answers_before,
+    branch_seed,
+    everyone,
+    fit_branch,
+    held_out_logits,
+)
+from btsee_lib.schemes.scheme import Scheme
 from btsee_lib.trees import TrainedBranch
 
 if TYPE_CHECKING:
     from btsee_lib.config import BoostingParameters, BranchParameters
-    from btsee_lib.schemes import Scheme
-
-Features = dict[str, SplitFeatures]
-Survivors = dict[str, Tensor]
-CHOICE_SPLITS = ("train", "valid")  # filtering and calibration never see the test split
 
 
 def configurations(parameters: "BoostingParameters") -> list[tuple[float, ...]]:
     """All combinations of the margins, one tuple (m_1, ..., m_B) each."""
     return list(itertools.product(*parameters.margins))
-
-
-def branch_seed(seed: int, number: int) -> int:
-    """Return the seed of branch ``number``: the same for all schemes, so they are paired."""
-    return 1000 * seed + number
-
-
-def initial_branch(number: int, features: Features, parameters: "BranchParameters", seed: int) -> nn.Module:
-    """Return branch ``number`` (1, 2, ...) with the initial weights that belong to the seed."""
-    train = features["train"]
-    torch.manual_seed(branch_seed(seed, number))
-    shape, classes = train.squeezed[number - 1].shape[1:], train.logits.shape[1]
-    return new_branch(shape, classes, parameters.channels[number - 1], parameters.kernel_size)
-
-
-def training_targets(train: SplitFeatures, parameters: "BranchParameters") -> Tensor:
-    """What the branches learn to say, int64 (N,): the truth, or what the backbone says."""
-    return train.labels if parameters.labels == "truth" else train.predicted
 
 
 def backbone_precision(features: Features) -> Tensor:
@@ -65,9 +53,32 @@ def calibration_terms(features: Features, parameters: "BoostingParameters") -> T
     )
 
 
-def everyone(features: Features) -> Survivors:
-    """Return the survivors before any branch: all samples of train and valid."""
-    return {name: torch.ones(len(features[name]), dtype=torch.bool) for name in CHOICE_SPLITS}
+def fitted_thresholds(
+    logits: dict[str, Tensor],
+    reach: Survivors,
+    labels: Tensor,
+    knob: float,
+    terms: Terms,
+    rule: ExitRule = CPM,
+) -> Tensor:
+    """Calibrate a branch on the validation samples that reach it: thresholds (K,).
+
+    Parameters
+    ----------
+    logits : the branch's, (N, K) for each split, valid among them.
+    reach : bool (N,) for each split, the samples that reach the branch.
+    labels : of valid, int64 (N,).
+    knob : what the rule asks of the branch; for CPM its margin.
+    """
+    seen = reach["valid"]
+    return rule.thresholds(*rule.outputs(logits["valid"][seen]), labels[seen], knob, terms)
+
+
+def who_stays(
+    logits: dict[str, Tensor], reach: Survivors, thresholds: Tensor, rule: ExitRule = CPM
+) -> Survivors:
+    """Return the samples that reach a branch and go on to the next one, bool (N,) for each split."""
+    return {name: reach[name] & ~leaves(*rule.outputs(logits[name]), thresholds) for name in reach}
 
 
 def who_remains(
@@ -80,61 +91,28 @@ def who_remains(
 ) -> Survivors:
     """Calibrate a branch on the validation samples that reach it, and take out what leaves.
 
-    Parameters
-    ----------
-    logits : the branch's, (N, K) for every split that is in ``reach``, valid among them.
-    reach : bool (N,) for each split, the samples that reach the branch.
-    labels : of valid, int64 (N,).
-    knob : what the rule asks of the branch; for CPM its margin.
-
-    Returns
-    -------
-    dict
-        bool (N,) for each split in ``reach``: the samples that go on to the next branch. The
-        thresholds come from valid alone; to any other split they are only applied.
+    The thresholds come from valid alone; to any other split they are only applied. Parameters are those of
+    ``fitted_thresholds``, what it returns is that of ``who_stays``.
     """
-    seen = reach["valid"]
-    thresholds = rule.thresholds(*rule.outputs(logits["valid"][seen]), labels[seen], knob, terms)
-    return {name: reach[name] & ~leaves(*rule.outputs(logits[name]), thresholds) for name in reach}
-
-
-def fit_branch(
-    number: int,
-    scheme: "Scheme",
-    features: Features,
-    survivors: Survivors,
-    branch_parameters: "BranchParameters",
-    boosting_parameters: "BoostingParameters",
-    seed: int,
-) -> nn.Module | None:
-    """Train branch ``number`` by a scheme, or return None where the survivors are too few."""
-    if min(int(survivors[name].sum()) for name in CHOICE_SPLITS) < boosting_parameters.min_survivors:
-        return None
-    train = features["train"]
-    branch = initial_branch(number, features, branch_parameters, seed)
-    train_branch(
-        branch,
-        train.squeezed[number - 1],
-        training_targets(train, branch_parameters),
-        branch_parameters,
-        seed=branch_seed(seed, number),
-        weights=scheme.weights(survivors["train"]),
-        losses=scheme.losses,
-    )
-    return branch
+    return who_stays(logits, reach, fitted_thresholds(logits, reach, labels, knob, terms, rule), rule)
 
 
 def train_tree(
-    scheme: "Scheme",
+    scheme: Scheme,
     features: Features,
     branch_parameters: "BranchParameters",
     boosting_parameters: "BoostingParameters",
     seed: int,
     rule: ExitRule = CPM,
+    chosen: Sequence[tuple[float, ...]] | None = None,
 ) -> Iterator[TrainedBranch]:
-    """Train the branches of all configurations by a scheme, depth first.
+    """Train the branches of configurations by a scheme, depth first.
 
     If the scheme is sequential, a branch is trained behind every combination of the margins before it.
+
+    Parameters
+    ----------
+    chosen : the configurations, (m_1, ..., m_B) each; by default all.
 
     Raises
     ------
@@ -144,27 +122,54 @@ def train_tree(
     branches = len(features["train"].squeezed)
     check_one_a_branch("boosting.margins", boosting_parameters.margins, branches)
     check_one_a_branch("branches.channels", branch_parameters.channels, branches)
+    chosen = configurations(boosting_parameters) if chosen is None else chosen
     terms, valid = calibration_terms(features, boosting_parameters), features["valid"]
 
-    def grow(number: int, margins: tuple[float, ...], survivors: Survivors) -> Iterator[TrainedBranch]:
-        branch = fit_branch(number, scheme, features, survivors, branch_parameters, boosting_parameters, seed)
-        trained = _record(number, margins, branch, survivors, features)
+    def grow(
+        margins: tuple[float, ...], survivors: Survivors, earlier: list[Earlier]
+    ) -> Iterator[TrainedBranch]:
+        number, parameters = len(earlier) + 1, (branch_parameters, boosting_parameters)
+        fit = partial(fit_branch, number, scheme, features, survivors, *parameters, seed, earlier)
+        trained = _record(number, margins, fit(), survivors, features, scheme, earlier)
         yield trained
         if number == branches:
             return
-        if not scheme.sequential:
-            yield from grow(number + 1, margins, survivors)
-            return
-        for margin in boosting_parameters.margins[number - 1]:
-            # A closed branch lets nothing out, so all that reached it go on.
-            remaining = (
-                survivors
-                if branch is None
-                else who_remains(trained.logits, survivors, valid.labels, margin, terms, rule)
-            )
-            yield from grow(number + 1, (*margins, margin), remaining)
+        answers = trained.logits
+        if scheme.folds and not trained.closed:
+            answers = answers | {"train": _held_out(fit, number, scheme, features, earlier, seed)}
+        for path in _continued(margins, chosen) if scheme.sequential else [margins]:
+            # A closed branch lets nothing out, and one that no other depends on needs no thresholds.
+            thresholds = torch.full((answers["valid"].shape[1],), torch.inf)
+            if scheme.sequential and not trained.closed:
+                thresholds = fitted_thresholds(answers, survivors, valid.labels, path[-1], terms, rule)
+            remaining = who_stays(answers, survivors, thresholds, rule)
+            behind = Earlier(answers, excess(answers["train"], thresholds, rule))
+            yield from grow(path, remaining, [*earlier, behind])
 
-    yield from grow(1, (), everyone(features))
+    yield from grow((), everyone(features), [])
+
+
+def excess(logits: Tensor, thresholds: Tensor, rule: ExitRule = CPM) -> Tensor:
+    """How far samples lie above the threshold of the class that a branch names, (N,): from 0 on they leave."""
+    confidence, predicted = rule.outputs(logits)
+    return confidence - thresholds[predicted]
+
+
+def _continued(margins: tuple[float, ...], chosen: Sequence[tuple[float, ...]]) -> list[tuple[float, ...]]:
+    """The margins, each with one more, with which configurations go on."""
+    depth = len(margins)
+    return list(dict.fromkeys(each[: depth + 1] for each in chosen if each[:depth] == margins))
+
+
+def _held_out(
+    fit: partial, number: int, scheme: Scheme, features: Features, earlier: Sequence[Earlier], seed: int
+) -> Tensor:
+    """What branches that did not train on a training sample answer, (N, K)."""
+    squeezed = features["train"].squeezed[number - 1]
+    logits = held_out_logits(
+        lambda left_out: fit(left_out=left_out), squeezed, scheme.folds, branch_seed(seed, number)
+    )
+    return scheme.answers(logits, answers_before(features, earlier)["train"])
 
 
 def check_one_a_branch(key: str, values: Sequence, branches: int) -> None:
@@ -181,12 +186,14 @@ def _record(
     branch: nn.Module | None,
     survivors: Survivors,
     features: Features,
+    scheme: Scheme,
+    earlier: Sequence[Earlier],
 ) -> TrainedBranch:
-    """Wrap a trained branch up, together with its outputs on all splits."""
-    if branch is None:
-        logits = {name: torch.zeros_like(split.logits) for name, split in features.items()}
-    else:
-        logits = {name: branch_logits(branch, split.squeezed[number - 1]) for name, split in features.items()}
+    """Wrap a trained branch up, together with its answers on all splits."""
+    answers = answers_before(features, earlier)
+    if branch is not None:
+        for name, split in features.items():
+            answers[name] = scheme.answers(branch_logits(branch, split.squeezed[number - 1]), answers[name])
     return TrainedBranch(
         branch=number,
         margins=margins,
@@ -194,5 +201,5 @@ def _record(
         valid_survivors=int(survivors["valid"].sum()),
         closed=branch is None,
         state={} if branch is None else branch.state_dict(),
-        logits=logits,
+        logits=answers,
     )

@@ -5,7 +5,8 @@ is not published where we can read it; ours is: the samples that leave a branch 
 right at least as often as the backbone is when it says c, less a margin.
 
 An *exit rule* is one object: how sure a branch is of a sample, and how thresholds follow from *one* number a
-branch, its *knob*, and the validation samples that reach the branch. ``EXIT_RULES`` is the table of them.
+branch, its *knob*, and the validation samples that reach the branch. The table of them, ``EXIT_RULES``, is in
+``exit_rules``.
 """
 
 from collections.abc import Sequence
@@ -117,28 +118,11 @@ class ExitRule:
         return torch.full((len(terms.precision),), knob, dtype=confidence.dtype)
 
 
-class Entropy(ExitRule):
-    """One threshold for all classes on the entropy: BranchyNet (arXiv 1709.01686). Its knob is in nats."""
-
-    knobs = (0.001, 0.005, 0.01, 0.03, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.7, 0.9, 1.1)
-
-    def confidence(self, logits: Tensor) -> Tensor:
-        """The entropy of the softmax, negative: the less, the surer."""
-        log_probability = logits.log_softmax(-1)
-        return (log_probability.exp() * log_probability).sum(-1)
-
-    def thresholds(
-        self, confidence: Tensor, predicted: Tensor, labels: Tensor, knob: float, terms: Terms
-    ) -> Tensor:
-        """Let those out whose entropy is at most the knob."""
-        return super().thresholds(confidence, predicted, labels, -knob, terms)
-
-
 class ClassPrecisionMargin(ExitRule):
     """A threshold a class at which those that leave are as often right as its bar asks. Knob: the margin."""
 
     knobs = (
-        -0.2, -0.15, -0.12, -0.1, -0.08, -0.06, -0.04, -0.02, -0.01, 0.0, 0.01, 0.02, 0.04, 0.07, 0.1,
+        -0.2, -0.15, -0.12, -0.1, -0.08, -0.06, -0.04, -0.03, -0.02, -0.01, 0.0, 0.01, 0.02, 0.04, 0.07, 0.1,
     )  # fmt: skip
 
     def thresholds(
@@ -149,7 +133,6 @@ class ClassPrecisionMargin(ExitRule):
 
 
 CPM = ClassPrecisionMargin()
-EXIT_RULES: dict[str, ExitRule] = {"CPM": CPM, "confidence": ExitRule(), "entropy": Entropy()}
 
 
 def cpm_thresholds(

@@ -6,10 +6,9 @@ import numpy as np
 import pandas as pd
 from torch import Tensor, bincount
 
-from btsee_lib.boosting import Features
 from btsee_lib.cascade import Exits, simulate
 from btsee_lib.cost import CostModel
-from btsee_lib.features import SplitFeatures
+from btsee_lib.features import Features, SplitFeatures
 
 # By split: how sure branches are and the class that they name, (B, N) each.
 Outputs = dict[str, tuple[Tensor, Tensor]]

@@ -15,11 +15,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from btsee_lib.boosting import Features, calibration_terms, configurations
+from btsee_lib.boosting import calibration_terms, configurations
 from btsee_lib.calibration import CALIBRATIONS, CPM, FULL, SURVIVORS, ExitRule, Terms, calibrate
 from btsee_lib.cascade import simulate
 from btsee_lib.cost import CostModel
 from btsee_lib.decisions import Decisions, Outputs, Tally
+from btsee_lib.features import Features
 from btsee_lib.trees import BranchTree, margin_names, of_scheme
 
 if TYPE_CHECKING:
@@ -85,12 +86,20 @@ def evaluate_configurations(
     cost: CostModel,
     parameters: "BoostingParameters",
     rule: ExitRule = CPM,
+    calibrations: Sequence[str] = CALIBRATIONS,
+    chosen: Sequence[tuple[float, ...]] | None = None,
 ) -> Decisions:
-    """Calibrate every configuration of every tree on ``valid``, on all of it and on survivors, and run it."""
+    """Calibrate configurations of every tree on ``valid``, on all of it and on survivors, and run them.
+
+    Parameters
+    ----------
+    chosen : the configurations, (m_1, ..., m_B) each; by default all that ``parameters`` ask for.
+    """
     tally, terms = Tally(features, cost), calibration_terms(features, parameters)
+    chosen = configurations(parameters) if chosen is None else chosen
     for tree in trees:
         calibrator = Calibrator(tree, features, terms, rule)
-        for calibration, margins in itertools.product(CALIBRATIONS, configurations(parameters)):
+        for calibration, margins in itertools.product(calibrations, chosen):
             names = {"seed": tree.seed, "training": tree.scheme, "calibration": calibration}
             tally.add(names | margin_names(margins), *calibrator.calibrated(margins, calibration))
     return tally.decisions()

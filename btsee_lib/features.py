@@ -49,6 +49,9 @@ class SplitFeatures:
         return len(self.labels)
 
 
+Features = dict[str, SplitFeatures]  # by the name of the split
+
+
 def walk_stages(
     backbone: nn.Module, images: Tensor, squeeze: Squeeze = Conv1dBranch.squeeze
 ) -> tuple[list[Tensor], Tensor]:
@@ -163,7 +166,7 @@ def _files(folder: Path, name: str, branches: int) -> list[Path]:
     return [folder / f"{name}_{part}.npy" for part in (*(f"branch{b + 1}" for b in range(branches)), "logits")]
 
 
-def on_device_if_it_fits(features: dict[str, SplitFeatures], device: torch.device) -> dict[str, SplitFeatures]:
+def on_device_if_it_fits(features: Features, device: torch.device) -> Features:
     """Copy the squeezed maps of all splits to a GPU once, where they fit there; else they stay mapped."""
     if not fits(sum(each.nbytes for split in features.values() for each in split.squeezed), device):
         return features
@@ -173,7 +176,7 @@ def on_device_if_it_fits(features: dict[str, SplitFeatures], device: torch.devic
     }
 
 
-def load_features(folder: Path) -> dict[str, SplitFeatures]:
+def load_features(folder: Path) -> Features:
     """Map the stored features into memory: a dict with the keys train, valid and test."""
     return {name: _load_split(folder, name) for name in SPLITS}
 

@@ -40,4 +40,4 @@ def in_processes(work: Callable, calls: Sequence[tuple], progress: Callable = it
 
     processes = 1 if compute_device().type == "cuda" else min(cpu_count(), len(calls))
     done = Parallel(n_jobs=max(processes, 1), return_as="generator")(delayed(work)(*each) for each in calls)
-    return [next(done) for _ in progress(range(len(calls)))]
+    return [result for _, result in zip(progress(range(len(calls))), done, strict=True)]

@@ -24,7 +24,7 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from btsee_lib import boosting
+from btsee_lib import boosting, fitting
 from btsee_lib.backbone import StagedResNet18
 from btsee_lib.compute import processor, set_up_torch
 from btsee_lib.config import params
@@ -177,8 +177,8 @@ def _feature_pass(work: Work, splits: Splits) -> None:
 
 def _one_branch(work: Work, _: Splits) -> None:
     features = load_features(work.features)
-    everyone = boosting.everyone(features)
-    boosting.fit_branch(1, Scheme(), features, everyone, params("branches"), params("boosting"), seed=0)
+    everyone = fitting.everyone(features)
+    fitting.fit_branch(1, Scheme(), features, everyone, params("branches"), params("boosting"), seed=0)
 
 
 def _all_configurations(work: Work, splits: Splits) -> None:

@@ -9,7 +9,7 @@ from hypothesis import settings
 from joblib import parallel_config
 from made_up import made_up_features, made_up_tree
 
-from btsee_lib import boosting, compute, config, experiment
+from btsee_lib import boosting, compute, config, experiment, fitting
 from btsee_lib.backbone import StagedResNet18
 from btsee_lib.calibration import calibrate, confidence_and_class
 from btsee_lib.cascade import Cascade
@@ -184,7 +184,7 @@ def branches(independent, features, branch_parameters):
     """The three trained modules of the independent cascade."""
     modules = []
     for trained in independent:
-        module = boosting.initial_branch(trained.branch, features, branch_parameters, seed=0)
+        module = fitting.initial_branch(trained.branch, features, branch_parameters, seed=0)
         module.load_state_dict(trained.state)
         modules.append(module.requires_grad_(False).eval())
     return modules

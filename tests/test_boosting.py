@@ -3,14 +3,15 @@ import dataclasses
 import pytest
 import torch
 
-from btsee_lib import boosting
+from btsee_lib import boosting, fitting
 from btsee_lib.backbone import StagedResNet18
 from btsee_lib.branches import branch_logits
-from btsee_lib.calibration import EXIT_RULES, calibrate, class_precision, confidence_and_class, cpm_thresholds
+from btsee_lib.calibration import calibrate, class_precision, confidence_and_class, cpm_thresholds
 from btsee_lib.cascade import simulate
 from btsee_lib.config import FeatureParameters
 from btsee_lib.data import fashion_mnist, load_splits
 from btsee_lib.evaluation import Calibrator
+from btsee_lib.exit_rules import EXIT_RULES
 from btsee_lib.features import SPLITS, load_features, store_features
 from btsee_lib.schemes import SCHEMES
 from btsee_lib.training import train_backbone
@@ -75,15 +76,15 @@ def test_where_nothing_leaves_boosted_branches_are_the_independent_ones(
 
 def test_all_schemes_start_from_the_same_weights(features, branch_parameters):
     for number in (1, 2, 3):
-        first, again = (boosting.initial_branch(number, features, branch_parameters, 5) for _ in range(2))
-        other = boosting.initial_branch(number, features, branch_parameters, 6)
+        first, again = (fitting.initial_branch(number, features, branch_parameters, 5) for _ in range(2))
+        other = fitting.initial_branch(number, features, branch_parameters, 6)
         assert_equal_states(first.state_dict(), again.state_dict())
         assert any(not torch.equal(a, b) for a, b in zip(first.parameters(), other.parameters(), strict=True))
 
 
 def test_a_branch_has_answers_on_every_split(boosted_tree, features, branch_parameters):
     for node in boosted_tree:
-        branch = boosting.initial_branch(node.branch, features, branch_parameters, seed=0)
+        branch = fitting.initial_branch(node.branch, features, branch_parameters, seed=0)
         branch.load_state_dict(node.state)
         assert list(node.logits) == list(SPLITS)
         for name, logits in node.logits.items():
@@ -135,7 +136,7 @@ def test_a_node_is_trained_on_the_survivors_and_on_no_one_else(
         )
         for name in left
     }
-    branch = boosting.fit_branch(2, BOOSTED, kept, left, branch_parameters, boosting_parameters, seed=0)
+    branch = fitting.fit_branch(2, BOOSTED, kept, left, branch_parameters, boosting_parameters, seed=0)
     assert_equal_states(branch.state_dict(), node.state)
 
 
@@ -163,7 +164,7 @@ def test_those_who_remain_are_those_whom_a_simulated_cascade_keeps(boosted_tree,
 def test_a_stricter_class_keeps_more_of_its_samples_in_and_moves_no_other(boosted_tree, features, terms):
     logits, labels = boosted_tree[0].logits, features["valid"].labels
     predicted = logits["valid"].argmax(1)
-    reach = {"valid": boosting.everyone(features)["valid"]}
+    reach = {"valid": fitting.everyone(features)["valid"]}
     plain = dataclasses.replace(terms, ceiling=2.0)
     before = boosting.who_remains(logits, reach, labels, 0.0, plain)["valid"]
     c = int(predicted[~before].bincount().argmax())
@@ -265,31 +266,31 @@ def test_a_closed_branch_passes_all_its_survivors_on(closing_tree):
 def test_too_few_survivors_in_either_split_close_a_branch(
     features, branch_parameters, boosting_parameters, scheme, scarce
 ):
-    survivors, parameters = boosting.everyone(features), (branch_parameters, boosting_parameters)
+    survivors, parameters = fitting.everyone(features), (branch_parameters, boosting_parameters)
     survivors[scarce][boosting_parameters.min_survivors - 1 :] = False
-    assert boosting.fit_branch(1, scheme, features, survivors, *parameters, seed=0) is None
+    assert fitting.fit_branch(1, scheme, features, survivors, *parameters, seed=0) is None
     survivors[scarce][boosting_parameters.min_survivors - 1] = True
-    assert boosting.fit_branch(1, scheme, features, survivors, *parameters, seed=0) is not None
+    assert fitting.fit_branch(1, scheme, features, survivors, *parameters, seed=0) is not None
 
 
 def test_scarce_test_images_close_no_branch(features, branch_parameters, boosting_parameters):
-    survivors = boosting.everyone(features) | {"test": torch.zeros(1000, dtype=torch.bool)}
+    survivors = fitting.everyone(features) | {"test": torch.zeros(1000, dtype=torch.bool)}
     parameters = (branch_parameters, boosting_parameters)
-    assert boosting.fit_branch(1, BOOSTED, features, survivors, *parameters, seed=0) is not None
+    assert fitting.fit_branch(1, BOOSTED, features, survivors, *parameters, seed=0) is not None
 
 
 def test_every_seed_and_branch_has_a_random_order_of_its_own():
-    seeds = [boosting.branch_seed(seed, number) for seed in range(50) for number in (1, 2, 3)]
+    seeds = [fitting.branch_seed(seed, number) for seed in range(50) for number in (1, 2, 3)]
     assert len(set(seeds)) == 150
 
 
 def test_the_labels_learnt_are_the_chosen_ones(features, branch_parameters, boosting_parameters):
-    everyone = boosting.everyone(features)
+    everyone = fitting.everyone(features)
 
     def fitted(features, labels):
         chosen = branch_parameters.model_copy(update={"labels": labels})
         arguments = (features, everyone, chosen, boosting_parameters)
-        return boosting.fit_branch(1, INDEPENDENT, *arguments, seed=0).state_dict()
+        return fitting.fit_branch(1, INDEPENDENT, *arguments, seed=0).state_dict()
 
     truth, backbone = fitted(features, "truth"), fitted(features, "backbone")
     relabelled = dict(features)

@@ -76,7 +76,8 @@ def trained_in_a_plain_loop(squeezed, targets, chosen, parameters, seed):
     generator = torch.Generator().manual_seed(seed)
     branch.train()
     for batch in sample_batches(chosen, steps, parameters.batch_size, generator):
-        loss = functional.cross_entropy(branch(squeezed[batch]), targets[batch])
+        maps = squeezed[batch].contiguous(memory_format=torch.channels_last)
+        loss = functional.cross_entropy(branch(maps), targets[batch])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -158,7 +159,7 @@ def test_logits_do_not_depend_on_the_batches(branches, features):
 
 def test_logits_are_those_of_evaluation_mode(branches, features):
     branch, maps = branches[1], features["valid"].squeezed[1][:50]
-    expected = branch(maps)
+    expected = branch(maps.contiguous(memory_format=torch.channels_last))
     branch.train()
     assert torch.equal(branch_logits(branch, maps), expected)
     assert not branch.training

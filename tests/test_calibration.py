@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from btsee_lib.calibration import (
     CPM,
-    EXIT_RULES,
     Terms,
     calibrate,
     class_precision,
@@ -16,6 +15,7 @@ from btsee_lib.calibration import (
     leaves,
     precision_above,
 )
+from btsee_lib.exit_rules import EXIT_RULES
 
 NUM_CLASSES = 4
 TIED = st.sampled_from([0.25, 0.3, 0.5, 0.75, 0.9, 1.0])

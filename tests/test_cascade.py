@@ -2,12 +2,13 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from btsee_lib.calibration import EXIT_RULES, confidence_and_class
+from btsee_lib.calibration import confidence_and_class
 from btsee_lib.cascade import Cascade, simulate
 from btsee_lib.data import load_splits
 from btsee_lib.deployment.build import agreement, in_batches
 from btsee_lib.deployment.onnx_export import SINGLE
 from btsee_lib.deployment.onnx_runner import OnnxCascade, OnnxStages
+from btsee_lib.exit_rules import EXIT_RULES
 from btsee_lib.features import walk_stages
 
 NUMBER = 2000  # test images on which all ways to run a cascade are compared; notebook 06 does it on all

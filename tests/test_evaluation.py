@@ -12,9 +12,10 @@ from made_up import CLASSES, made_up_features, made_up_tree, paths_of
 
 from btsee_lib import config, evaluation
 from btsee_lib.boosting import calibration_terms, configurations
-from btsee_lib.calibration import EXIT_RULES, confidence_and_class
+from btsee_lib.calibration import confidence_and_class
 from btsee_lib.cost import CostModel
 from btsee_lib.evaluation import BASELINE, BTS_EE, Calibrator, Cell, cells_of, of_cell
+from btsee_lib.exit_rules import EXIT_RULES
 
 IMAGES = {"train": 10, "valid": 150, "test": 120}
 MARGINS = [-0.05, 0.1]

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from btsee_lib import boosting
+from btsee_lib import boosting, fitting
 from btsee_lib.backbone import BACKBONES
-from btsee_lib.calibration import CPM, EXIT_RULES, ExitRule
+from btsee_lib.calibration import CPM, ExitRule
 from btsee_lib.cascade import Cascade, Exits, simulate
 from btsee_lib.cost import CostModel
 from btsee_lib.data import load_splits
@@ -28,6 +28,7 @@ from btsee_lib.evaluation import (
     mean_over_seeds,
     recommend,
 )
+from btsee_lib.exit_rules import EXIT_RULES
 from btsee_lib.features import load_features, store_features
 from btsee_lib.schemes import SCHEMES, Scheme
 from btsee_lib.studies.exit_rules import sweep_rules
@@ -60,7 +61,7 @@ def go(splits, backbone, features, branch_parameters, boosting_parameters):
         number, shape = len(features["train"].squeezed), splits.test.images.shape[1:]
         parameters = boosting_parameters.model_copy(update={"margins": [knobs] * number})
         widths = branch_parameters.model_copy(update={"channels": [8] * number})
-        branches = [boosting.initial_branch(b, features, widths, 0) for b in range(1, number + 1)]
+        branches = [fitting.initial_branch(b, features, widths, 0) for b in range(1, number + 1)]
         cost = CostModel.measure(backbone, branches, shape)
 
         arguments = (features, widths, parameters, 0)
@@ -115,9 +116,9 @@ def test_a_scheme_that_weighs_samples_at_random_goes_the_whole_way(monkeypatch, 
     class AtRandom(Scheme):
         """Every sample weighs something else, and always the same."""
 
-        def weights(self, survivors):
+        def weights(self, known):
             generator = torch.Generator().manual_seed(0)
-            return torch.rand(len(survivors), generator=generator)
+            return torch.rand(len(known.survivors), generator=generator)
 
     monkeypatch.setitem(SCHEMES, "at random", AtRandom())
     way = go(scheme="at random")

@@ -7,13 +7,13 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from btsee_lib.boosting import Features, initial_branch
 from btsee_lib.calibration import CPM, ExitRule, Terms
 from btsee_lib.cascade import Cascade, Exits, simulate
 from btsee_lib.config import BoostingParameters, BranchParameters
 from btsee_lib.data.splits import Splits
 from btsee_lib.evaluation import BTS_EE, Calibrator, of_cell, recommend
-from btsee_lib.features import walk_stages
+from btsee_lib.features import Features, walk_stages
+from btsee_lib.fitting import initial_branch
 from btsee_lib.trees import BranchTree, margin_columns
 from btsee_lib.uncertainty import ratio_interval
 

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from btsee_lib.backbone import BACKBONES
 from btsee_lib.branches import new_branch
-from btsee_lib.calibration import EXIT_RULES
 from btsee_lib.cascade import Cascade
+from btsee_lib.exit_rules import EXIT_RULES
 from btsee_lib.features import walk_stages
 
 FORMAT = 3

@@ -7,11 +7,11 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from btsee_lib.boosting import Features
 from btsee_lib.calibration import SURVIVORS
 from btsee_lib.config import BoostingParameters
 from btsee_lib.cost import CostModel
 from btsee_lib.evaluation import evaluate_configurations, mean_over_seeds
+from btsee_lib.features import Features
 from btsee_lib.trees import BranchTree, margin_columns
 
 

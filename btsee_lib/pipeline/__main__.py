@@ -52,13 +52,13 @@ def make_artefacts() -> None:
     """Make everything that takes long, unless it is there: then the notebooks only load it."""
     from tqdm import tqdm
 
-    from btsee_lib.store import deployment_results, results
+    from btsee_lib.store import deployment_results, results, studies
 
     splits = results.load_data()
     backbone, _ = results.make_backbone(splits, tqdm)
     results.make_features(backbone, splits, tqdm)
     results.make_trees(tqdm)
-    results.make_studies(tqdm)
+    studies.make_studies(tqdm)
     deployment_results.make_static_backbone(splits, tqdm)
 
 

@@ -12,9 +12,9 @@ from btsee_lib.store.results import (
     load_trees,
     make_backbone,
     make_features,
-    make_studies,
     make_trees,
 )
+from btsee_lib.store.studies import make_studies
 
 __all__ = [
     "Report",

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 import torch
 from pydantic import BaseModel
 
@@ -177,6 +178,11 @@ def load_tensors(path: Path) -> dict[str, Any]:
         return torch.load(path, weights_only=True)
     except Exception:
         raise ArtefactError(f"{path} cannot be read: delete it and run 'dvc repro'") from None
+
+
+def read_tables(folder: Path) -> dict[str, pd.DataFrame]:
+    """Read all tables of a folder, by their names."""
+    return {path.stem: pd.read_csv(path) for path in sorted(folder.glob("*.csv"))}
 
 
 def _read_fingerprint(name: str) -> dict[str, Any]:

@@ -21,7 +21,6 @@ from btsee_lib.evaluation import BTS_EE
 from btsee_lib.experiment import current_experiment
 from btsee_lib.store import artefacts
 from btsee_lib.store.backbone_artefact import backbone_fingerprint, read_backbone, train_into
-from btsee_lib.store.results import read_tables
 
 
 def make_static_backbone(splits: Splits, progress: Callable = iter) -> nn.Module:
@@ -52,7 +51,7 @@ def make_timings(
         machine=machine.processor(),
         onnxruntime=onnxruntime.__version__,
     )
-    return read_tables(artefacts.ensure("timings", made_from, make))
+    return artefacts.read_tables(artefacts.ensure("timings", made_from, make))
 
 
 def measured_here(
@@ -66,7 +65,7 @@ def measured_here(
 
 def recorded_timings() -> dict[str, pd.DataFrame] | None:
     """The times that the pipeline published, of whatever machine; None if they are of other parameters."""
-    found = read_tables(current_experiment().reports / "tables")
+    found = artefacts.read_tables(current_experiment().reports / "tables")
     if not set(measurements.TABLES) <= set(found):
         return None
     told = dict(zip(found["machine"]["name"], found["machine"]["value"], strict=True))

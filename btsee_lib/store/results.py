@@ -1,4 +1,4 @@
-"""The results that take long: the backbone, its features, the trained branches, and two studies of them.
+"""The results that take long: the backbone, its features and the trained branches.
 
 The notebook that teaches one of them makes it (``make_...``, which does nothing if it is there
 already), the later ones load it (``load_...``, which stops with a clear error if it is not).
@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, NamedTuple
 import pandas as pd
 from torch import nn
 
-from btsee_lib import boosting, features
-from btsee_lib.boosting import Features
+from btsee_lib import boosting, features, fitting
 from btsee_lib.calibration import Terms
 from btsee_lib.compute import compute_device, new_fabric, set_up_torch
 from btsee_lib.config import BoostingParameters, params
 from btsee_lib.cost import CostModel
 from btsee_lib.data import Splits, load_splits
 from btsee_lib.experiment import input_path
+from btsee_lib.features import Features
 from btsee_lib.parallel import in_processes
-from btsee_lib.schemes import SCHEMES
+from btsee_lib.schemes import PAPER_SCHEMES, SCHEMES
 from btsee_lib.store import artefacts
 from btsee_lib.store.backbone_artefact import (
     backbone_fingerprint,
@@ -31,7 +31,6 @@ from btsee_lib.store.backbone_artefact import (
     train_into,
 )
 from btsee_lib.store.code import digests_of_code
-from btsee_lib.studies import branch_design
 from btsee_lib.trees import BranchTree, tree_of
 
 if TYPE_CHECKING:
@@ -181,52 +180,17 @@ def load_results() -> Results:
     return Results(splits, backbone, stored, trees, cost_model(backbone, stored, splits), terms)
 
 
-def make_studies(progress: Progress = iter) -> dict[str, pd.DataFrame]:
-    """Run the two studies of ``branch_design`` in several processes, or load their tables if they are there."""
-    seed = params("boosting").seeds[0]
-
-    def make(folder: Path) -> None:
-        calls = [("learning_curves", seed), *((kind, seed) for kind in branch_design.KINDS)]
-        curves, *kinds = in_processes(_part_of_studies, calls, progress)
-        curves.to_csv(folder / "learning_curves.csv", index=False)
-        pd.concat(kinds).to_csv(folder / "branch_kinds.csv", index=False)
-
-    made_from = artefacts.fingerprint(
-        [params("branches"), params("boosting").model_copy(update={"seeds": [seed]})],
-        branch_design,
-        ["features"],
-    )
-    return read_tables(artefacts.ensure("studies", made_from, make))
-
-
-def _part_of_studies(name: str, seed: int) -> pd.DataFrame:
-    """Make the learning curves, or the rows of a kind of branch."""
-    set_up_torch(seed)
-    stored, branches = load_stored_features(), params("branches")
-    if name == "learning_curves":
-        return branch_design.learning_curves(stored, branches, params("boosting"), seed)
-    splits = load_data()
-    backbone, _ = load_backbone(splits)
-    macs = cost_model(backbone, stored, splits).backbone
-    return branch_design.branch_kind(name, backbone, splits, stored, branches, macs, seed)
-
-
-def read_tables(folder: Path) -> dict[str, pd.DataFrame]:
-    """Read all tables of a folder, by their names."""
-    return {path.stem: pd.read_csv(path) for path in sorted(folder.glob("*.csv"))}
-
-
 def cost_model(backbone: nn.Module, stored: Features, splits: Splits) -> CostModel:
     """Measure the MACs of the backbone's stages and of its branches on one image."""
     numbers = range(1, len(stored["train"].squeezed) + 1)
     boosting.check_one_a_branch("branches.channels", params("branches").channels, len(numbers))
     boosting.check_one_a_branch("boosting.margins", params("boosting").margins, len(numbers))
-    branches = [boosting.initial_branch(number, stored, params("branches"), 0) for number in numbers]
+    branches = [fitting.initial_branch(number, stored, params("branches"), 0) for number in numbers]
     return CostModel.measure(backbone, branches, splits.test.images.shape[1:])
 
 
 def _trees() -> Iterator[tuple[str, int]]:
-    return ((scheme, seed) for seed in params("boosting").seeds for scheme in SCHEMES)
+    return ((scheme, seed) for seed in params("boosting").seeds for scheme in PAPER_SCHEMES)
 
 
 def _made_from(scheme: str, seed: int) -> dict:
@@ -246,7 +210,8 @@ def tree_fingerprint(scheme: str, seed: int, parameters: BoostingParameters, fea
     """Describe what the branches of a scheme and seed are made from: the features in that artefact."""
     # Only this seed: adding one to the list must not train the others again.
     only_this = parameters.model_copy(update={"seeds": [seed]})
-    made_from = artefacts.fingerprint([params("branches"), only_this], boosting, [features_name], scheme=scheme)
+    settings = {"scheme": scheme, "settings": vars(SCHEMES[scheme])}
+    made_from = artefacts.fingerprint([params("branches"), only_this], boosting, [features_name], **settings)
     made_from["code"] |= digests_of_code(type(SCHEMES[scheme]).__module__)
     return made_from
 

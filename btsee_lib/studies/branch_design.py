@@ -7,23 +7,15 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from btsee_lib.boosting import (
-    CHOICE_SPLITS,
-    Features,
-    branch_seed,
-    calibration_terms,
-    everyone,
-    fit_branch,
-    training_targets,
-    who_remains,
-)
+from btsee_lib.boosting import calibration_terms, who_remains
 from btsee_lib.branches import Conv1dBranch, branch_logits, train_branch
 from btsee_lib.compute import borrowed
 from btsee_lib.cost import count_macs
 from btsee_lib.data.splits import Splits
-from btsee_lib.evaluation import BTS_EE
-from btsee_lib.features import Squeeze, walk_stages
-from btsee_lib.schemes import SCHEMES
+from btsee_lib.features import Features, Squeeze, walk_stages
+from btsee_lib.fitting import CHOICE_SPLITS, branch_seed, everyone, fit_branch, training_targets
+from btsee_lib.parallel import exactly
+from btsee_lib.schemes.scheme import PAPER_SCHEMES
 
 if TYPE_CHECKING:
     from btsee_lib.config import BoostingParameters, BranchParameters
@@ -109,7 +101,7 @@ def squeezed_maps(
     backbone: nn.Module, splits: Splits, images: Tensor, squeeze: Squeeze, batch_size: int = 500
 ) -> list[Tensor]:
     """What branches that squeeze like this read of raw images, float32, on the CPU, one a branch."""
-    with borrowed(backbone) as device, torch.inference_mode():
+    with borrowed(backbone) as device, exactly(1), torch.inference_mode():
         batches = [
             [each.cpu() for each in walk_stages(backbone, splits.normalise(batch.to(device)), squeeze)[0]]
             for batch in images.split(batch_size)
@@ -123,7 +115,7 @@ def learning_curves(
     boosting_parameters: "BoostingParameters",
     seed: int,
 ) -> pd.DataFrame:
-    """Train each branch by every scheme for fewer and for more visits than ``params.yaml`` asks for.
+    """Train each branch by both schemes of the paper for fewer and more visits than ``params.yaml`` asks for.
 
     All branches of a number are judged on the same validation images: those that reach it behind
     boosted branches, calibrated with the margin in the middle of each list.
@@ -137,11 +129,12 @@ def learning_curves(
     terms, valid = calibration_terms(features, boosting_parameters), features["valid"]
     survivors, rows = everyone(features), []
     for number, margins in enumerate(boosting_parameters.margins, start=1):
-        for name, effort in itertools.product(SCHEMES, EFFORTS):
+        for name, effort in itertools.product(PAPER_SCHEMES, EFFORTS):
             epochs = effort * branch_parameters.epochs
             longer = branch_parameters.model_copy(update={"epochs": epochs})
-            meets = survivors if SCHEMES[name].sequential else everyone(features)
-            branch = fit_branch(number, SCHEMES[name], features, meets, longer, boosting_parameters, seed)
+            scheme = PAPER_SCHEMES[name]
+            meets = survivors if scheme.sequential else everyone(features)
+            branch = fit_branch(number, scheme, features, meets, longer, boosting_parameters, seed)
             if branch is None:
                 return pd.DataFrame([row for row in rows if row["branch"] < number], columns=CURVE)
             logits = {
@@ -150,7 +143,7 @@ def learning_curves(
             right = (logits["valid"].argmax(1) == valid.labels)[survivors["valid"]]
             row = {"branch": number, "survivors": int(survivors["train"].sum()), "training": name}
             rows.append(row | {"epochs": epochs, "valid_accuracy": float(right.double().mean())})
-            if name == BTS_EE.training and effort == 1:
+            if scheme.sequential and effort == 1:
                 passed_on = who_remains(logits, survivors, valid.labels, margins[len(margins) // 2], terms)
         survivors = passed_on
     return pd.DataFrame(rows, columns=CURVE)

@@ -6,12 +6,14 @@ from collections.abc import Iterable, Sequence
 import pandas as pd
 from torch import Tensor
 
-from btsee_lib.boosting import Features, calibration_terms
-from btsee_lib.calibration import EXIT_RULES, ExitRule, precision_above
+from btsee_lib.boosting import calibration_terms
+from btsee_lib.calibration import ExitRule, precision_above
 from btsee_lib.config import BoostingParameters
 from btsee_lib.cost import CostModel
 from btsee_lib.decisions import Decisions, Tally
 from btsee_lib.evaluation import Calibrator
+from btsee_lib.exit_rules import EXIT_RULES
+from btsee_lib.features import Features
 from btsee_lib.studies.comparison import Resamples, gain
 from btsee_lib.trees import BranchTree
 

@@ -13,11 +13,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from btsee_lib.boosting import Features, calibration_terms
+from btsee_lib.boosting import calibration_terms
 from btsee_lib.calibration import CALIBRATIONS
 from btsee_lib.cascade import simulate
 from btsee_lib.config import BoostingParameters
 from btsee_lib.evaluation import Calibrator
+from btsee_lib.features import Features
 from btsee_lib.trees import BranchTree
 from btsee_lib.uncertainty import ratio_interval, share_interval
 

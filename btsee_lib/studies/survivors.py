@@ -13,10 +13,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from btsee_lib.boosting import Features, calibration_terms, who_remains
+from btsee_lib.boosting import calibration_terms, who_remains
 from btsee_lib.calibration import Terms, confidence_and_class
 from btsee_lib.config import BoostingParameters
-from btsee_lib.features import SplitFeatures
+from btsee_lib.features import Features, SplitFeatures
 from btsee_lib.trees import BranchTree, margin_names
 from btsee_lib.uncertainty import interval
 

@@ -15,12 +15,12 @@ import torch
 from torch import nn
 
 from btsee_lib import features
-from btsee_lib.boosting import Features
 from btsee_lib.compute import new_fabric, set_up_torch
 from btsee_lib.config import BoostingParameters, params
 from btsee_lib.cost import CostModel
 from btsee_lib.data.splits import ImageSet, Splits
 from btsee_lib.evaluation import BASELINE, BTS_EE
+from btsee_lib.features import Features
 from btsee_lib.store import artefacts, results
 from btsee_lib.store.backbone_artefact import backbone_fingerprint, read_backbone, train_into
 from btsee_lib.trees import BranchTree

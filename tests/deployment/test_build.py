@@ -5,11 +5,12 @@ import pandas as pd
 import pytest
 import torch
 
-from btsee_lib.calibration import EXIT_RULES, confidence_and_class
+from btsee_lib.calibration import confidence_and_class
 from btsee_lib.cascade import simulate
 from btsee_lib.deployment import build
 from btsee_lib.deployment.engines import eager
 from btsee_lib.evaluation import Calibrator
+from btsee_lib.exit_rules import EXIT_RULES
 from btsee_lib.experiment import repository_root
 
 

@@ -1,7 +1,6 @@
 import pytest
 import torch
 
-from btsee_lib.calibration import EXIT_RULES
 from btsee_lib.cascade import Cascade
 from btsee_lib.deployment import cascade_file
 from btsee_lib.deployment.cascade_file import (
@@ -11,6 +10,7 @@ from btsee_lib.deployment.cascade_file import (
     new_cascade,
     save_cascade,
 )
+from btsee_lib.exit_rules import EXIT_RULES
 
 
 @pytest.fixture

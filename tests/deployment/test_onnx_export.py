@@ -6,11 +6,11 @@ import onnx
 import pytest
 import torch
 
-from btsee_lib.calibration import EXIT_RULES
 from btsee_lib.cascade import Cascade
 from btsee_lib.deployment import onnx_export
 from btsee_lib.deployment.onnx_export import OUTPUTS, SINGLE, export, segments
 from btsee_lib.deployment.onnx_runner import OnnxCascade, OnnxStages
+from btsee_lib.exit_rules import EXIT_RULES
 
 NUMBER = 300
 

@@ -1,11 +1,11 @@
 import pytest
 import torch
 
-from btsee_lib.calibration import EXIT_RULES
 from btsee_lib.cascade import Cascade
 from btsee_lib.deployment import engines, timed_models
 from btsee_lib.deployment.cascade_file import new_cascade
 from btsee_lib.deployment.timed_models import BACKBONE, Model
+from btsee_lib.exit_rules import EXIT_RULES
 
 
 @pytest.fixture(scope="module")

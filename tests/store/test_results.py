@@ -13,6 +13,7 @@ from btsee_lib import features as features_module
 from btsee_lib.config import params
 from btsee_lib.data.splits import ImageSet
 from btsee_lib.errors import ArtefactError
+from btsee_lib.schemes import SCHEMES
 from btsee_lib.store import results
 from btsee_lib.trees import tree_of
 
@@ -148,9 +149,12 @@ def test_a_tree_is_made_from_the_code_that_trains_it_and_its_scheme(inside):
         path = inside[0] / f"artifacts/cascades/{scheme}_seed_0/fingerprint.json"
         made_from = json.loads(path.read_text())["made_from"]
         assert made_from["scheme"] == scheme
-        expected = {f"btsee_lib.{name}" for name in ("boosting", "branches", "calibration", "schemes")}
-        assert expected <= set(made_from["code"])
-        assert "btsee_lib.evaluation" not in made_from["code"]
+        assert made_from["settings"] == vars(SCHEMES[scheme])
+        names = ("boosting", "branches", "calibration", "fitting", "schemes.scheme")
+        assert {f"btsee_lib.{name}" for name in names} <= set(made_from["code"])
+        # One more scheme or exit rule trains nothing again.
+        others = ("evaluation", "exit_rules", "schemes", "schemes.weighting")
+        assert not {f"btsee_lib.{name}" for name in others} & set(made_from["code"])
 
 
 @pytest.mark.parametrize(
@@ -240,17 +244,6 @@ def test_the_cost_model_is_that_of_the_stages_and_the_branches(inside):
     assert len(cost.branches) == 3
     weights = trees[0].states[2]["classifier.weight"].numel()
     assert cost.branches[2] > weights
-
-
-def test_the_studies_are_run_once(inside, monkeypatch):
-    tables = results.make_studies()
-    assert {name: len(table) > 0 for name, table in tables.items()} == {
-        "branch_kinds": True,
-        "learning_curves": True,
-    }
-    monkeypatch.setattr(results.branch_design, "branch_kind", None)
-    again = results.make_studies()
-    assert all(again[name].equals(table) for name, table in tables.items())
 
 
 class KilledError(Exception):

@@ -2,11 +2,11 @@ import pandas as pd
 import pytest
 import torch
 
-from btsee_lib import boosting, config
+from btsee_lib import boosting, config, fitting
 from btsee_lib.branches import Conv1dBranch, branch_logits
 from btsee_lib.cost import count_macs
 from btsee_lib.features import SplitFeatures
-from btsee_lib.schemes import SCHEMES
+from btsee_lib.schemes import PAPER_SCHEMES
 from btsee_lib.studies import branch_design
 from btsee_lib.studies.branch_design import EFFORTS, KINDS, StripBranch
 
@@ -99,7 +99,7 @@ def test_every_branch_is_trained_by_every_scheme_for_every_number_of_visits(curv
     assert list(curves.columns) == ["branch", "survivors", "training", "epochs", "valid_accuracy"]
     tried = list(zip(curves["branch"], curves["training"], curves["epochs"], strict=True))
     epochs = [few_parameters.epochs * effort for effort in EFFORTS]
-    assert tried == [(branch, name, each) for branch in (1, 2, 3) for name in SCHEMES for each in epochs]
+    assert tried == [(branch, name, each) for branch in (1, 2, 3) for name in PAPER_SCHEMES for each in epochs]
     assert curves["valid_accuracy"].nunique() > 4
 
 
@@ -115,18 +115,18 @@ def test_branches_are_judged_on_whom_boosted_branches_pass_on(
 ):
     margins = few_margins.model_copy(update={"margins": [[0.3]] * 3})
     first, second, third = boosting.train_tree(
-        SCHEMES["boosted"], some_features, few_parameters, margins, seed=0
+        PAPER_SCHEMES["boosted"], some_features, few_parameters, margins, seed=0
     )
     assert curves["survivors"].unique().tolist() == [each.train_survivors for each in (first, second, third)]
     terms, labels = boosting.calibration_terms(some_features, margins), some_features["valid"].labels
-    reach = boosting.everyone(some_features)
+    reach = fitting.everyone(some_features)
     reach = boosting.who_remains(first.logits, reach, labels, 0.3, terms)["valid"]
     assert 10 <= int(reach.sum()) < 90
     found = curves.query("branch == 2 and training == 'boosted'").set_index("epochs")["valid_accuracy"]
     right = (second.logits["valid"].argmax(1) == labels)[reach]
     assert found[few_parameters.epochs] == pytest.approx(float(right.double().mean()))
-    arguments = (some_features, boosting.everyone(some_features), few_parameters, few_margins)
-    branch = boosting.fit_branch(2, SCHEMES["independent"], *arguments, seed=0)
+    arguments = (some_features, fitting.everyone(some_features), few_parameters, few_margins)
+    branch = fitting.fit_branch(2, PAPER_SCHEMES["independent"], *arguments, seed=0)
     right = (branch_logits(branch, some_features["valid"].squeezed[1]).argmax(1) == labels)[reach]
     found = curves.query("branch == 2 and training == 'independent'").set_index("epochs")["valid_accuracy"]
     assert found[few_parameters.epochs] == pytest.approx(float(right.double().mean()))
@@ -137,7 +137,7 @@ def test_the_study_ends_where_too_few_survive(some_features, few_parameters, few
     none_left = few_margins.model_copy(update={"margins": [[-1.0, 1.0, 0.5]] * 3})
     table = branch_design.learning_curves(some_features, few_parameters, none_left, seed=0)
     assert set(table["branch"]) == {1}
-    assert set(table["training"]) == set(SCHEMES)
+    assert set(table["training"]) == set(PAPER_SCHEMES)
 
 
 def test_where_even_the_first_branch_is_closed_there_are_columns_and_no_rows(

@@ -3,9 +3,9 @@ import pandas as pd
 import pytest
 import torch
 
-from btsee_lib.calibration import EXIT_RULES
 from btsee_lib.cost import CostModel
 from btsee_lib.evaluation import mean_over_seeds
+from btsee_lib.exit_rules import EXIT_RULES
 from btsee_lib.studies import exit_rules
 from btsee_lib.studies.comparison import bootstrap
 

@@ -1,0 +1,22 @@
+"""Exit rules that look at all probabilities of a branch, and not at the largest alone."""
+
+from torch import Tensor
+
+from btsee_lib.calibration import ExitRule, Terms
+
+
+class Entropy(ExitRule):
+    """One threshold for all classes on the entropy: BranchyNet (arXiv 1709.01686). Its knob is in nats."""
+
+    knobs = (0.001, 0.005, 0.01, 0.03, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.7, 0.9, 1.1)
+
+    def confidence(self, logits: Tensor) -> Tensor:
+        """The entropy of the softmax, negative: the less, the surer."""
+        log_probability = logits.log_softmax(-1)
+        return (log_probability.exp() * log_probability).sum(-1)
+
+    def thresholds(
+        self, confidence: Tensor, predicted: Tensor, labels: Tensor, knob: float, terms: Terms
+    ) -> Tensor:
+        """Let those out whose entropy is at most the knob."""
+        return super().thresholds(confidence, predicted, labels, -knob, terms)

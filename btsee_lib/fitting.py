@@ -1,0 +1,116 @@
+"""One branch: how it starts, what it learns, and what it may know of the branches before it.
+
+Branch b of a seed starts from the same weights, meets its samples in the same order and takes as many steps
+under every scheme, so that schemes are compared in pairs.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from btsee_lib.branches import branch_logits, new_branch, train_branch
+from btsee_lib.features import Features, SplitFeatures
+from btsee_lib.schemes.scheme import Known, Scheme
+
+if TYPE_CHECKING:
+    from btsee_lib.config import BoostingParameters, BranchParameters
+
+Survivors = dict[str, Tensor]
+CHOICE_SPLITS = ("train", "valid")  # filtering and calibration never see the test split
+
+
+class Earlier(NamedTuple):
+    """A branch before the one in training.
+
+    ``answers``: logits (N, K) on every split. ``excess``: of the training samples, (N,), see ``Known``.
+    """
+
+    answers: dict[str, Tensor]
+    excess: Tensor
+
+
+def branch_seed(seed: int, number: int) -> int:
+    """Return the seed of branch ``number``: the same for all schemes, so they are paired."""
+    return 1000 * seed + number
+
+
+def initial_branch(number: int, features: Features, parameters: "BranchParameters", seed: int) -> nn.Module:
+    """Return branch ``number`` (1, 2, ...) with the initial weights that belong to the seed."""
+    train = features["train"]
+    torch.manual_seed(branch_seed(seed, number))
+    shape, classes = train.squeezed[number - 1].shape[1:], train.logits.shape[1]
+    return new_branch(shape, classes, parameters.channels[number - 1], parameters.kernel_size)
+
+
+def training_targets(train: SplitFeatures, parameters: "BranchParameters") -> Tensor:
+    """What the branches learn to say, int64 (N,): the truth, or what the backbone says."""
+    return train.labels if parameters.labels == "truth" else train.predicted
+
+
+def everyone(features: Features) -> Survivors:
+    """Return the survivors before any branch: all samples of train and valid."""
+    return {name: torch.ones(len(features[name]), dtype=torch.bool) for name in CHOICE_SPLITS}
+
+
+def answers_before(features: Features, earlier: Sequence[Earlier]) -> dict[str, Tensor]:
+    """What the branch before answers on every split, (N, K); zeros where there is none."""
+    none = {name: torch.zeros_like(split.logits) for name, split in features.items()}
+    return none | (earlier[-1].answers if earlier else {})
+
+
+def fit_branch(
+    number: int,
+    scheme: Scheme,
+    features: Features,
+    survivors: Survivors,
+    branch_parameters: "BranchParameters",
+    boosting_parameters: "BoostingParameters",
+    seed: int,
+    earlier: Sequence[Earlier] = (),
+    left_out: Tensor | None = None,
+) -> nn.Module | None:
+    """Train branch ``number`` by a scheme, or return None where the survivors are too few.
+
+    Parameters
+    ----------
+    survivors : the samples that reach it, bool (N,) for train and valid.
+    earlier : the branches before it.
+    left_out : bool (N,), training samples that it must not see.
+    """
+    if min(int(survivors[name].sum()) for name in CHOICE_SPLITS) < boosting_parameters.min_survivors:
+        return None
+    train = features["train"]
+    branch = initial_branch(number, features, branch_parameters, seed)
+    none = torch.empty(0, len(train))
+    known = Known(survivors["train"], torch.stack([each.excess for each in earlier]) if earlier else none)
+    for share, weights in scheme.phases(known):
+        train_branch(
+            branch,
+            train.squeezed[number - 1],
+            training_targets(train, branch_parameters),
+            branch_parameters.model_copy(update={"epochs": share * branch_parameters.epochs}),
+            seed=branch_seed(seed, number),
+            weights=weights if left_out is None else weights * ~left_out,
+            losses=scheme.losses,
+            context=(train.logits, answers_before(features, earlier)["train"]),
+        )
+    return branch
+
+
+def held_out_logits(
+    fit: Callable[[Tensor], nn.Module], squeezed: Tensor, number_of_parts: int, seed: int
+) -> Tensor:
+    """What a branch says of training samples that it did not see, (N, K).
+
+    Parameters
+    ----------
+    fit : trains a branch without some samples, bool (N,).
+    squeezed : what the branch reads of the training samples, (N, C, G, G).
+    number_of_parts : in which the samples are left out, each once.
+    """
+    order = torch.randperm(len(squeezed), generator=torch.Generator().manual_seed(seed))
+    parts = [order % number_of_parts == part for part in range(number_of_parts)]
+    logits = [branch_logits(fit(left_out), squeezed) * left_out[:, None] for left_out in parts]
+    return torch.stack(logits).sum(0)

@@ -1,0 +1,24 @@
+import pytest
+from small_experiment import small_repository
+
+from btsee_lib.store import results, studies
+
+
+@pytest.fixture
+def inside(repository, tmp_path, monkeypatch):
+    """A small repository with a backbone and its features."""
+    monkeypatch.chdir(small_repository(tmp_path / "small", repository))
+    splits = results.load_data()
+    backbone, _ = results.make_backbone(splits)
+    results.make_features(backbone, splits)
+
+
+def test_the_studies_are_run_once(inside, monkeypatch):
+    tables = studies.make_studies()
+    assert {name: len(table) > 0 for name, table in tables.items()} == {
+        "branch_kinds": True,
+        "learning_curves": True,
+    }
+    monkeypatch.setattr(studies.branch_design, "branch_kind", None)
+    again = studies.make_studies()
+    assert all(again[name].equals(table) for name, table in tables.items())
