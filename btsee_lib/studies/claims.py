@@ -6,7 +6,7 @@ verdict stands in its note and is the same for every experiment.
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
@@ -67,28 +67,24 @@ def _shift(numbers: Numbers) -> Iterator[tuple]:
         f"holds if the interval is above what as many random images reach, {chance:.1f}",
     )
     further = _triple(numbers, "shift.further")
-    yield (
+    yield _above_zero(
         "1b covariance shift: branch 2, trained on all images, falls further on survivors than the backbone",
         "stated",
-        *further,
-        _verdict(further[1] > 0, further),
+        further,
         f"points; from all images to survivors the branch falls by {_value(numbers, 'shift.fall'):.1f}, the "
         f"backbone by {_value(numbers, 'shift.fall_of_backbone'):.1f}, since survivors are harder for every "
-        "network; holds if the interval is above 0",
+        "network",
     )
 
 
 def _sequence(numbers: Numbers) -> Iterator[tuple]:
     names = [name for name in sorted(numbers) if re.fullmatch(r"boosting\.gain\.\d+", name)]
     for name in names or ["boosting.gain.2"]:
-        gain = _triple(numbers, name)
-        yield (
+        yield _above_zero(
             f"2 training branches in sequence, on survivors: branch {name.split('.')[-1]}",
             "better",
-            *gain,
-            _verdict(gain[1] > 0, gain),
-            "points gained on survivors by boosted over independent training, at equal visits; "
-            "holds if the interval is above 0",
+            _triple(numbers, name),
+            "points gained on survivors by boosted over independent training, at equal visits",
         )
 
 
@@ -130,20 +126,18 @@ def _ahead(numbers: Numbers) -> Iterator[tuple]:
             f"{_value(numbers, f'{name}.more_reduction'):+.1f} points; "
             "holds if the interval is above half of them",
         )
-        yield (
+        yield _above_zero(
             f"5b ahead of the {rival}: in accuracy and computation at once, at equal margins",
             "consistently",
-            *ahead,
-            _verdict(ahead[1] > 0, ahead),
+            ahead,
             f"configurations better in both ({_value(numbers, f'{name}.better'):g}) less those worse in both "
-            f"({_value(numbers, f'{name}.worse'):g}), of {total:g}; holds if the interval is above 0",
+            f"({_value(numbers, f'{name}.worse'):g}), of {total:g}",
         )
-        yield (
+        yield _above_zero(
             f"5c ahead of the {rival}: more accurate at equal computation, on average",
             "consistently",
-            *gain,
-            _verdict(gain[1] > 0, gain),
-            "points, front against front, averaged over what both reach; holds if the interval is above 0",
+            gain,
+            "points, front against front, averaged over what both reach",
         )
 
 
@@ -160,15 +154,18 @@ def _headline(numbers: Numbers) -> Iterator[tuple]:
     )
     for cell, rival in SIMPLER.items():
         name = f"evaluation.{cell.calibration}.equal_drop"
-        more = _triple(numbers, name)
-        yield (
+        yield _above_zero(
             f"6b more saved than by {rival} for the same drop",
             "implied",
-            *more,
-            _verdict(more[1] > 0, more),
+            _triple(numbers, name),
             "points of % of the MACs, front against front, where both drop by "
-            f"{_value(numbers, f'{name}.at'):.2f} points on test; holds if the interval is above 0",
+            f"{_value(numbers, f'{name}.at'):.2f} points on test",
         )
+
+
+def _above_zero(claim: str, paper: str, found: tuple[float, float, float], note: str) -> tuple:
+    """The row of a claim that holds if the interval of what was measured is above 0."""
+    return claim, paper, *found, _verdict(found[1] > 0, found), f"{note}; holds if the interval is above 0"
 
 
 def side_by_side(experiments: dict[str, pd.DataFrame]) -> pd.DataFrame:
@@ -197,7 +194,7 @@ def _value(numbers: Numbers, name: str) -> float:
     return math.nan if value is None else value
 
 
-def _verdict(holds: bool, values: list[float]) -> str:
+def _verdict(holds: bool, values: Sequence[float]) -> str:
     if any(math.isnan(value) for value in values):
         return NOT_TESTABLE
     return REPRODUCED if holds else NOT_REPRODUCED

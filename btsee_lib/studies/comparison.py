@@ -118,9 +118,13 @@ def gain_at_equal_compute(
     points: int = 25,
 ) -> pd.DataFrame:
     """What one cell gains over another, front against front, see ``gain``."""
+    return gain(averaged, drawn, *front_rows(averaged, baseline, other), confidence, points)
+
+
+def front_rows(averaged: pd.DataFrame, *cells: Cell) -> list[np.ndarray]:
+    """Return the positions of the rows on the front of each cell."""
     chosen = fronts(averaged)
-    members = [of_cell(chosen, cell).index.to_numpy() for cell in (baseline, other)]
-    return gain(averaged, drawn, *members, confidence, points)
+    return [of_cell(chosen, cell).index.to_numpy() for cell in cells]
 
 
 def gains_at_equal_compute(
@@ -163,8 +167,7 @@ def at_equal_drop(
         ``drop``, and ``more, low, high``: the difference of the reductions (points of per cent). Nan where a
         front has no configuration that keeps the drop.
     """
-    chosen = fronts(averaged)
-    members = [of_cell(chosen, cell).index.to_numpy() for cell in (baseline, other)]
+    members = front_rows(averaged, baseline, other)
 
     def compared(drop: np.ndarray, reduction: np.ndarray) -> tuple[float, float]:
         level = min(max_drop, *(drop[rows].max() for rows in members))
