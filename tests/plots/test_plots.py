@@ -386,6 +386,16 @@ def test_who_is_better_and_worse_in_both_is_counted(figure_of):
         assert written(axes) == ["better in both: 2", "worse in both: 1"]
 
 
+@pytest.mark.parametrize("home", ["reports", "reports/cifar-10"])
+@pytest.mark.parametrize("name", ["training_gains", "equal_margins"])
+def test_words_stand_beside_the_points_and_lines_and_not_among_them(figure_of, repository, home, name):
+    figure = figure_of(name, pd.read_csv(repository / home / "tables" / f"{name}.csv"))
+    figure.draw_without_rendering()
+    for axes in panels(figure):
+        assert written(axes)
+        assert not [each for each in axes.texts if each.get_window_extent().overlaps(axes.bbox)]
+
+
 def test_classes_that_leave_early_stand_first(figure_of):
     table = class_exits()
     table.loc[(table["class"] == "bag") & (table["exit"] == 1), "share"] = 0.9
