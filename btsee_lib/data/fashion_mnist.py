@@ -4,10 +4,8 @@ Four sources are tried in order, and each file is checked by the md5 of its *unc
 so a re-compressed copy is as good as the original. A file with its final name is whole.
 """
 
-import contextlib
 import gzip
 import hashlib
-import shutil
 import socket
 import subprocess
 import zlib
@@ -134,17 +132,12 @@ def _from_torchvision(scratch: Path) -> Path:
 
 
 def _from_debian_package(scratch: Path) -> Path:
-    """Download and unpack the package without installing it: this needs no root."""
-    if shutil.which("apt-get") is None:
-        raise FileNotFoundError("apt-get is not on this machine")
+    """Download and unpack the package without installing it: with lists of its own, this needs no root."""
     lists = scratch / "lists"
     (lists / "partial").mkdir(parents=True)
-    private = ["-o", f"Dir::State::lists={lists}", "-o", "APT::Sandbox::User=root"]
-    with contextlib.suppress(RuntimeError):
-        _run(["apt-get", "download", PACKAGE], scratch)
-    if not any(scratch.glob("*.deb")):  # no package lists yet: fetch private ones
-        _run(["apt-get", *private, "update"], scratch)
-        _run(["apt-get", *private, "download", PACKAGE], scratch)
+    apt_get = ["apt-get", "-o", f"Dir::State::lists={lists}", "-o", "APT::Sandbox::User=root"]
+    for command in ([*apt_get, "update"], [*apt_get, "download", PACKAGE]):
+        _run(command, scratch)
     _run(["dpkg", "-x", str(next(scratch.glob("*.deb"))), "unpacked"], scratch)
     return scratch / "unpacked" / SYSTEM_FOLDER.relative_to("/")
 
