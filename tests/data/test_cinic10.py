@@ -251,13 +251,6 @@ def test_too_small_a_disk_for_the_arrays_is_found_before_the_archive_is_read(ref
     assert [path.name for path in folder.iterdir()] == [archive.name]
 
 
-@pytest.mark.parametrize("split", SPLITS)
-def test_a_split_without_a_class_is_named_with_file_and_class(refused, pictures, tmp_path, split):
-    some = {path: picture for path, picture in pictures.items() if not path.startswith(f"{split}/frog/")}
-    archive = write_archive(tmp_path / "some.tar.gz", pictures=some)
-    assert f"{archive}: {split}/ has no readable picture of 'frog'" in refused(path=archive)
-
-
 def test_exactly_the_test_images_that_are_copies_are_left_out_on_demand(load, folder, pictures, tmp_path):
     first = {name: next(path for path in pictures if path.startswith(name)) for name in SPLITS}
     copies = {
