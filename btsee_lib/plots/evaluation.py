@@ -61,13 +61,9 @@ def _point_out(axes: Axes, rows: pd.DataFrame, colour: str) -> None:
     place = (100 * best["reduction"], best["drop"])
     axes.scatter(*place, marker="*", s=220, color=colour, edgecolor="white", zorder=5)
     label = f"{place[0]:.0f} % saved for {place[1]:.1f} points"
-    look = {
-        "ha": "right",
-        "color": colour,
-        "weight": "bold",
-        "arrowprops": {"arrowstyle": "-", "color": colour},
-    }
-    axes.annotate(label, place, (0.97, 0.08), textcoords="axes fraction", **look)
+    look = {"ha": "right", "color": colour, "weight": "bold"}
+    arrow = {"arrowstyle": "-", "color": colour}
+    axes.annotate(label, place, (0.97, 0.08), textcoords="axes fraction", arrowprops=arrow, **look)
 
 
 @drawn_from_table
