@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from btsee_lib.data.arrivals import Arrivals
-from btsee_lib.data.duplicates import SPLITS, copies_among_last
+from btsee_lib.data.duplicates import SPLITS
 from btsee_lib.data.splits import stratified_split, valid_number
 from btsee_lib.errors import DataError
 
@@ -105,8 +105,8 @@ def copies_last(parts: dict[str, pd.DataFrame]) -> tuple[pd.DataFrame, int]:
 
     A copy occurs in ``train``, in ``valid``, or earlier in ``test``.
     """
-    digests = [digest for split in SPLITS for digest in parts[split]["digest"]]
-    is_copy = copies_among_last(digests, len(parts["test"]))
+    digests = pd.concat([parts[split]["digest"] for split in SPLITS])
+    is_copy = digests.duplicated().to_numpy()[-len(parts["test"]) :]
     return parts["test"].iloc[is_copy.argsort(kind="stable")], int(is_copy.sum())
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import BinaryIO
 
 import numpy as np
@@ -44,18 +45,13 @@ class Arrivals:
         """One if every image is grey, else three."""
         return 1 if self.grey == len(self.rows) else 3
 
-    def close(self) -> None:
-        """Remove the shelf."""
-        self.shelf.close()
-        Path(self.shelf.name).unlink()
-
 
 def take_in(source: Path, folder: Path, image_size: int | None) -> Arrivals:
     """Read all pictures of a folder or an archive once.
 
     Parameters
     ----------
-    folder : of the shelf.
+    folder : of the shelf, a file without a name: it is gone once it is closed.
     image_size : pixels a side to which pictures are brought; None: all have one size already.
 
     Raises
@@ -63,7 +59,7 @@ def take_in(source: Path, folder: Path, image_size: int | None) -> Arrivals:
     DataError
         If there is no picture, or one that must not be read.
     """
-    arrivals = Arrivals((folder / "arrivals.raw").open("w+b"))
+    arrivals = Arrivals(TemporaryFile(dir=folder))  # noqa: SIM115
     pictures = find_pictures(source)
     with (
         warnings.catch_warnings(action="ignore"),  # of Pillow, on pictures that it reads all the same

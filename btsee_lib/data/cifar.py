@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from btsee_lib.data import image_store
+from btsee_lib.data import image_folder
 from btsee_lib.data.download import reason_of
 from btsee_lib.data.splits import Splits, split_published
 from btsee_lib.errors import DataError
@@ -31,7 +31,7 @@ def _load(folder: Path, *, published: str, seed: int = 0, path: Path | None = No
     ``path`` is a folder or archive of picture files, or a folder with torchvision's archive unpacked in it.
     """
     if path is not None and not any((path / name).is_dir() for name in UNPACKED):
-        splits = image_store.ensure(folder / "arrays", lambda: path, image_store.identity_of(path), None, seed)
+        splits = image_folder.load(folder, seed=seed, path=path)
         if len(splits.classes) != int(published.removeprefix("CIFAR")):
             raise DataError(f"{path} holds {len(splits.classes)} classes: it is no copy of {published}")
         copy = "JPEG copy" if JPEG_COPY in splits.source else "copy in picture files"

@@ -8,8 +8,8 @@ it comes from: those of CIFAR-10 begin with ``cifar``.
 from collections.abc import Sequence
 from pathlib import Path
 
-from btsee_lib.data import image_store
-from btsee_lib.data.download import fetch, verify
+from btsee_lib.data import image_folder, image_store
+from btsee_lib.data.download import fetch
 from btsee_lib.data.splits import Splits
 from btsee_lib.disk import check_space
 
@@ -29,15 +29,13 @@ def load(
 ) -> Splits:
     """Load CINIC-10, see ``load_splits``; ``seed`` decides the order within the published splits."""
 
+    if path is not None:
+        return image_folder.load(folder, seed=seed, path=path, image_size=image_size)
+
     def find() -> Path:
-        if path is not None:
-            return path
         arrays_size = 2 * IMAGES * 3 * (image_size or SIDE) ** 2  # pixels as they arrive, and put in order
         fetch(mirrors, folder / ARCHIVE, SIZE, MD5, more_space=arrays_size)
         check_space(folder, arrays_size)
         return folder / ARCHIVE
 
-    identity = f"md5 {MD5}" if path is None else image_store.identity_of(path)
-    if path is not None and path.is_file() and path.stat().st_size == SIZE and MD5 not in identity:
-        verify(path, SIZE, MD5)  # of this size, any other content is a damaged copy
-    return image_store.ensure(folder / "arrays", find, identity, image_size, seed)
+    return image_store.ensure(folder / "arrays", find, f"md5 {MD5}", image_size, seed)

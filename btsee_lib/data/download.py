@@ -19,11 +19,12 @@ PIECE_BYTES = 2**20
 
 
 def fetch(mirrors: Sequence[str], target: Path, size: int, md5: str, more_space: int = 0) -> None:
-    """Make sure that ``target`` is the file of this size and md5.
+    """Make sure that ``target`` is the file of this md5.
 
     Parameters
     ----------
     mirrors : addresses of the file, tried in this order.
+    size : bytes of the file.
     more_space : bytes that must stay free on the disk beside the file.
 
     Raises
@@ -34,7 +35,9 @@ def fetch(mirrors: Sequence[str], target: Path, size: int, md5: str, more_space:
     import pooch  # where it is needed: with it comes tqdm.auto, which prints a warning into notebooks
 
     if target.is_file():
-        verify(target, size, md5)
+        found = md5_of(target)
+        if found != md5:
+            raise DataError(f"{target} is damaged (md5 {found}, expected {md5}): delete it and run again")
         return
     target.parent.mkdir(parents=True, exist_ok=True)
     check_space(target.parent, size + more_space)
@@ -42,7 +45,6 @@ def fetch(mirrors: Sequence[str], target: Path, size: int, md5: str, more_space:
     partial = target.with_name(f".{target.name}.partial")  # a folder, in which pooch writes
     failures = []
     for mirror in mirrors:
-        shutil.rmtree(partial, ignore_errors=True)  # a killed run may have left it
         try:
             with tqdm(total=size, desc=target.name, unit="B", unit_scale=True, leave=False) as bar:
                 # As it is: an archive must not be unpacked on its way.
@@ -56,7 +58,7 @@ def fetch(mirrors: Sequence[str], target: Path, size: int, md5: str, more_space:
             named = full_disk_named(problem, target) if isinstance(problem, OSError) else problem
             failures.append(f"{mirror} ({reason_of(named)})")
         finally:
-            shutil.rmtree(partial, ignore_errors=True)
+            shutil.rmtree(partial, ignore_errors=True)  # with what a killed run may have left in it
     raise DataError(
         f"{target.name} could not be downloaded: {'; '.join(failures) or 'data.mirrors is empty'}. Connect to "
         f"a network and run again, put the file into {target.parent}, or name it in data.path"
@@ -69,16 +71,6 @@ def reason_of(problem: BaseException) -> str:
         problem = problem.__cause__ or problem.__context__
     text = str(problem).strip() or type(problem).__name__
     return text.splitlines()[0].split(". ")[0].rstrip(".:")
-
-
-def verify(path: Path, size: int, md5: str) -> None:
-    """Raise a DataError unless the file has this size and md5."""
-    found = path.stat().st_size
-    if found != size:
-        raise DataError(f"{path} has {found:,} bytes, not {size:,}: delete it and run again")
-    found = md5_of(path)
-    if found != md5:
-        raise DataError(f"{path} is damaged (md5 {found}, expected {md5}): delete it and run again")
 
 
 def md5_of(path: Path) -> str:

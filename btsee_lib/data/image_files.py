@@ -23,7 +23,6 @@ from btsee_lib.errors import DataError
 SPLIT_FOLDERS = {"train": "train", "valid": "valid", "val": "valid", "test": "test"}
 SUFFIXES = frozenset(".png .jpg .jpeg .bmp .gif .webp .tif .tiff .ppm .pgm".split())
 GREY_MODES = frozenset(("1", "L", "LA", "La", "I;16", "I;16B", "I;16L"))
-MOST_PIXELS = 2**26  # of one picture; a small file that claims more is an attack or a mistake
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")  # what needs no other program
 PIECE_BYTES = 2**16
 
@@ -49,15 +48,13 @@ def find_pictures(source: Path) -> Iterator[Picture]:
     Raises
     ------
     DataError
-        If there is no such file, or it is not a whole archive.
+        If it is not a whole archive.
     """
     if source.is_dir():
         for place in files_of(source):
             yield _picture(place.parts, (source / place).read_bytes)
-    elif source.is_file():
-        yield from _in_archive(source)
     else:
-        raise DataError(f"{source} does not exist: correct data.path in params.yaml")
+        yield from _in_archive(source)
 
 
 def files_of(folder: Path) -> Iterator[Path]:
@@ -120,17 +117,14 @@ def decode(source: Path, image_size: int | None, picture: Picture) -> tuple[np.n
     """
     try:
         with Image.open(io.BytesIO(picture.content), formats=FORMATS) as image:
-            if image.width * image.height > MOST_PIXELS:  # by its header: nothing is decoded yet
-                raise Image.DecompressionBombError
             grey = image.mode in GREY_MODES
             image = _rgb(ImageOps.exif_transpose(image) if image.format in ("JPEG", "MPO") else image)
             if image_size is not None:
                 image = image.resize((image_size, image_size), Image.Resampling.BILINEAR)
             return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1)), grey
-    except Image.DecompressionBombError:
-        raise DataError(
-            f"{source}: {picture.path} claims more than {MOST_PIXELS:,} pixels: remove it"
-        ) from None
+    except Image.DecompressionBombError:  # by its header: nothing is decoded yet
+        most = 2 * Image.MAX_IMAGE_PIXELS
+        raise DataError(f"{source}: {picture.path} claims more than {most:,} pixels: remove it") from None
     except Exception:  # Pillow raises nearly anything on a damaged file
         return None
 

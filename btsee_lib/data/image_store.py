@@ -101,7 +101,7 @@ def _make(partial: Path, source: Path, recipe: dict[str, Any]) -> None:
         write_images(partial / f"{split}_images.npy", part, arrivals)
         np.save(partial / f"{split}_labels.npy", part["label"].to_numpy())
         np.save(partial / f"{split}_names.npy", np.char.encode(part["name"].to_numpy(str)))
-    arrivals.close()
+    arrivals.shelf.close()
     counts = {
         "images": {split: len(part) for split, part in parts.items()},
         "grey_converted": arrivals.grey if arrivals.channels == 3 else 0,

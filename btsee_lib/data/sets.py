@@ -9,13 +9,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from btsee_lib.config import DataParameters
 from btsee_lib.data import cifar, cinic10, fashion_mnist, image_folder
 from btsee_lib.data.duplicates import without_test_duplicates
-from btsee_lib.data.image_store import identity_of
 from btsee_lib.data.splits import Splits, channel_statistics
 from btsee_lib.errors import DataError
-from btsee_lib.experiment import input_path, repository_root
+from btsee_lib.experiment import repository_root
 
 # Each takes the folder of the data set, ``seed``, and those of the other parameters that it knows.
 DATA_SETS: dict[str, Callable[..., Splits]] = {
@@ -77,18 +75,3 @@ def _limited(splits: Splits, limit: int) -> Splits:
     train, valid, test = (each.take(slice(limit)) for each in (splits.train, splits.valid, splits.test))
     mean, std = channel_statistics(train.images)
     return replace(splits, train=train, valid=valid, test=test, mean=mean, std=std, copies_in_test=None)
-
-
-def source_identity(parameters: DataParameters) -> str:
-    """Tell in one line what input data the parameters name.
-
-    What is published is told by its name, since every file of it is verified. Of a ``path`` the content
-    is told too: another line comes once a picture is deleted, added, altered or put into another class.
-
-    Raises
-    ------
-    DataError
-        If there is nothing at the path.
-    """
-    path = input_path(parameters.name, parameters.path)
-    return parameters.name if path is None else f"{parameters.name}: {identity_of(path)}"

@@ -2,129 +2,60 @@
 
 ``run 02_backbone`` executes a notebook, ``publish`` copies tables, executed notebooks and numbers into
 ``reports/`` and draws the figures, ``figures`` draws them again, ``profile cifar-10`` writes the home of
-another experiment. What only one action needs is imported there: a stage starts several times, and imports
-take seconds.
+another experiment. The module of an action is imported once it is asked for: a stage starts several times,
+and imports take seconds.
 """
 
 import argparse
-import os
+import importlib
 import sys
-from collections.abc import Sequence
+from pkgutil import resolve_name
 
-from btsee_lib.config import check_params, params
 from btsee_lib.errors import ArtefactError, DataError, ParameterError
-from btsee_lib.experiment import current_experiment, input_path
-from btsee_lib.pipeline import notebooks, profiles, verification
-
-
-def fetch_data() -> None:
-    """Fetch and verify the data set that ``params.yaml`` names."""
-    from btsee_lib.store.results import load_data
-
-    splits = load_data()
-    sizes = ", ".join(f"{len(getattr(splits, name)):,} {name}" for name in ("train", "valid", "test"))
-    print(f"data: {sizes}, from {splits.source}")
-
-
-def note_input() -> None:
-    """Write down what the input data are, so that DVC sees pictures deleted, added or relabelled."""
-    parameters, path = params("data"), current_experiment().artifacts / "input.txt"
-    identity = parameters.name
-    if input_path(parameters.name, parameters.path) is not None:
-        from btsee_lib.data.sets import source_identity
-
-        identity = source_identity(parameters)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"{identity}\n")
-
-
-def make_backbone() -> None:
-    """Make the backbone and its features: what ``torchrun`` starts, on one machine or on several."""
-    from tqdm import tqdm
-
-    from btsee_lib.store.results import make_backbone_and_features
-
-    first = os.environ.get("RANK", "0") == "0"
-    make_backbone_and_features(tqdm if first else iter)
-
-
-def make_artefacts() -> None:
-    """Make everything that takes long, unless it is there: then the notebooks only load it."""
-    from tqdm import tqdm
-
-    from btsee_lib.store import deployment_results, results, studies
-
-    splits = results.load_data()
-    backbone, _ = results.make_backbone(splits, tqdm)
-    results.make_features(backbone, splits, tqdm)
-    results.make_trees(tqdm)
-    studies.make_studies(tqdm)
-    deployment_results.make_static_backbone(splits, tqdm)
-
-
-def publish(names: Sequence[str], own_figures: str | None) -> None:
-    """Publish the results of some notebooks, by default of all; draw figures of one's own as well."""
-    from btsee_lib.pipeline import publishing
-
-    for name in names:
-        notebooks.source_of(name)
-    if own_figures:
-        publishing.register_figures(own_figures)
-    publishing.publish(names)
-
-
-def draw_figures() -> None:
-    """Draw every figure again from the published tables."""
-    from btsee_lib.pipeline import publishing
-
-    publishing.draw_all()
-
-
-def write_readme() -> None:
-    """Fill the README's tables from the results in git."""
-    from btsee_lib.pipeline import readme
-
-    readme.write_readme()
-
 
 ACTIONS = {
-    "check": check_params,
-    "data": fetch_data,
-    "input": note_input,
-    "backbone": make_backbone,
-    "artefacts": make_artefacts,
-    "figures": draw_figures,
-    "readme": write_readme,
-    "times": notebooks.print_times,
+    "check": "btsee_lib.config:check_params",
+    "data": "btsee_lib.pipeline.making:fetch_data",
+    "input": "btsee_lib.pipeline.inputs:note_input",
+    "backbone": "btsee_lib.pipeline.making:make_backbone",
+    "artefacts": "btsee_lib.pipeline.making:make_artefacts",
+    "figures": "btsee_lib.pipeline.publishing:draw_all",
+    "readme": "btsee_lib.pipeline.readme:write_readme",
+    "times": "btsee_lib.pipeline.notebooks:print_times",
 }
-NAMED_ACTIONS = {"run": notebooks.run, "profile": profiles.set_up_profile, "verify": verification.verify}
+PUBLISH = {"publish": "btsee_lib.pipeline.publishing:publish"}  # takes any number of names, or none
+NAMED_ACTIONS = {
+    "run": "btsee_lib.pipeline.notebooks:run",
+    "profile": "btsee_lib.pipeline.profiles:set_up_profile",
+    "verify": "btsee_lib.pipeline.verification:verify",
+}
 
 
 def main() -> None:
-    """Read the command line."""
+    """Do what the command line says; a problem that has a remedy ends in its sentence, without a trace."""
+    known = ACTIONS | PUBLISH | NAMED_ACTIONS
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("action", choices=(*ACTIONS, *NAMED_ACTIONS, "publish"))
+    parser.add_argument("action", choices=known)
     parser.add_argument("names", nargs="*", help="of notebooks, such as 02_backbone; of a profile")
     parser.add_argument("--figures", metavar="MODULE", help="a module with figures of its own")
     arguments = parser.parse_args()
-    if arguments.action in ACTIONS:
-        ACTIONS[arguments.action]()
-    elif arguments.action == "publish":
-        publish(arguments.names, arguments.figures)
-    elif not arguments.names:
-        parser.error(f"{arguments.action} needs a name, such as 02_backbone or cifar-10, or a folder")
-    else:
-        for name in arguments.names:
-            NAMED_ACTIONS[arguments.action](name)
-
-
-def main_with_clear_errors() -> None:
-    """Run ``main``; a problem that has a remedy ends in its sentence, without a trace."""
+    action, names = arguments.action, arguments.names
+    if action in NAMED_ACTIONS and not names:
+        parser.error(f"{action} needs a name, such as 02_backbone or cifar-10, or a folder")
+    if arguments.figures:
+        importlib.import_module(arguments.figures)  # registers them
     try:
-        main()
+        function = resolve_name(known[action])
+        if action in ACTIONS:
+            function()
+        elif action in PUBLISH:
+            function(names)
+        else:
+            for name in names:
+                function(name)
     except (ParameterError, DataError, ArtefactError, OSError) as problem:
         sys.exit(f"error: {problem}")
 
 
 if __name__ == "__main__":
-    main_with_clear_errors()
+    main()

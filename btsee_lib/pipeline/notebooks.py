@@ -40,7 +40,7 @@ def run(name: str) -> None:
     """Execute ``notebooks/NAME.ipynb`` into the artefact folder ``reports/NAME``.
 
     Its kernel starts in the experiment's own folder of notebooks, from which it knows the experiment. The
-    executed notebook gets its final name only if every cell ran.
+    executed notebook is written only if every cell ran.
     """
     # It would build a grammar of web addresses, for seconds, each time that nbformat is imported.
     sys.modules.setdefault("rfc3987_syntax", None)
@@ -54,20 +54,16 @@ def run(name: str) -> None:
     folder = current_experiment().artifacts / "reports" / name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    partial = folder / f".{name}.partial.ipynb"
     started = time.perf_counter()
     os.environ[RECORDING] = "1"
     print(f"{name}: running (its first cell tells how long that takes)", flush=True)
     try:
-        papermill.execute_notebook(
-            source, partial, cwd=start, kernel_name="python3", progress_bar=False, stderr_file=sys.stderr
+        notebook = papermill.execute_notebook(
+            source, None, cwd=start, kernel_name="python3", progress_bar=False, stderr_file=sys.stderr
         )
     except papermill.exceptions.PapermillExecutionError as problem:
-        partial.unlink(missing_ok=True)
         sys.exit(f"{name}: cell {problem.exec_count} failed: {problem.ename}: {problem.evalue}")
-    notebook = nbformat.read(partial, as_version=4)
     nbformat.write(clean(notebook), folder / f"{name}.ipynb")
-    partial.unlink()
     note_time(name, time.perf_counter() - started)
 
 
@@ -79,7 +75,7 @@ def clean(notebook: "NotebookNode") -> "NotebookNode":
     }
     for number, cell in enumerate(notebook.cells):
         cell["id"] = f"cell-{number:03d}"
-        tags = [tag for tag in cell.metadata.get("tags", []) if tag != "injected-parameters"]
+        tags = cell.metadata.get("tags")
         cell.metadata = {"tags": tags} if tags else {}
         if cell.cell_type == "code":
             cell.outputs = merge_streams(output for output in cell.outputs if output.get("name") != "stderr")
@@ -99,20 +95,21 @@ def merge_streams(outputs: Iterable["NotebookNode"]) -> list["NotebookNode"]:
 
 def note_time(name: str, seconds: float) -> None:
     """Keep how long a notebook took, in a file that nothing depends on."""
-    path = _times_file()
-    times = json.loads(path.read_text()) if path.is_file() else {}
-    times[name] = round(seconds, 1)
-    path.write_text(json.dumps(times, indent=1, sort_keys=True) + "\n")
+    times = _times() | {name: round(seconds, 1)}
+    _times_file().write_text(json.dumps(times, indent=1, sort_keys=True) + "\n")
     print(f"{name}: {seconds:.0f} s", flush=True)
 
 
 def print_times() -> None:
     """Say how long each notebook took when it last ran."""
-    times = json.loads(_times_file().read_text()) if _times_file().is_file() else {}
-    for name, seconds in times.items():
+    for name, seconds in _times().items():
         print(f"  {name:28} {seconds:6.0f} s")
     experiment = current_experiment()
     print(f"Results: {experiment.reports.relative_to(experiment.root)}/ (notebooks, figures, tables, model)")
+
+
+def _times() -> dict[str, float]:
+    return json.loads(_times_file().read_text()) if _times_file().is_file() else {}
 
 
 def _times_file() -> Path:

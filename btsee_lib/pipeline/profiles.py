@@ -6,7 +6,6 @@ is the repository's own with the paths of this experiment. ``dvc repro`` in that
 what is done and goes on where it was interrupted, and ``dvc repro`` in the root never starts it.
 """
 
-from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -68,36 +67,26 @@ def set_up_profile(name: str) -> Path:
     stages = read_yaml(root / "dvc.yaml")["stages"]
     moved = {key: _moved(stage, name) for key, stage in stages.items() if key not in MAIN_ONLY}
     home.mkdir(parents=True, exist_ok=True)
-    _write(home / "params.yaml", HEADER.format(name=name, origin="params.yaml"), parameters)
-    _write(home / "dvc.yaml", HEADER.format(name=name, origin="dvc.yaml"), {"stages": moved})
+    for file, content in (("params.yaml", parameters), ("dvc.yaml", {"stages": moved})):
+        text = yaml.safe_dump(content, sort_keys=False, width=110)
+        (home / file).write_text(HEADER.format(name=name, origin=file) + text)
     return home
 
 
-def _write(path: Path, header: str, content: dict) -> None:
-    text = header + yaml.safe_dump(content, sort_keys=False, width=110)
-    if not path.is_file() or path.read_text() != text:
-        path.write_text(text)
-
-
 def _moved(stage: dict[str, Any], profile: str) -> dict[str, Any]:
-    """A stage of the repository's pipeline with the paths of a profile, relative to its home."""
+    """A stage with paths relative to the home of a profile, less those of the main experiment alone."""
 
-    def move(path: str) -> str:
-        first, *rest = PurePosixPath(path).parts
+    def move(entry: str | dict) -> str | dict:
+        if isinstance(entry, dict):  # a path with options
+            return {move(path): options for path, options in entry.items()}
+        first, *rest = PurePosixPath(entry).parts
         if first == "artifacts":
             return str(PurePosixPath("../../artifacts", profile, *rest))
-        if first == "reports":
-            return str(PurePosixPath(*rest))
-        return f"../../{path}"
+        return str(PurePosixPath(*rest)) if first == "reports" else f"../../{entry}"
 
-    return stage | {key: _each(stage[key], move) for key in ("deps", "outs", "metrics") if key in stage}
-
-
-def _each(listed: list, move: Callable[[str], str]) -> list:
-    """Apply ``move`` to paths, which may carry options, and leave out those of the main experiment alone."""
-    moved = []
-    for entry in listed:
-        path, options = next(iter(entry.items())) if isinstance(entry, dict) else (entry, None)
-        if path != OTHERS and not any(name in path for name in MAIN_ONLY.values()):
-            moved.append(move(path) if options is None else {move(path): options})
-    return moved
+    left_out = (OTHERS, *MAIN_ONLY.values())
+    listed = {key: stage[key] for key in ("deps", "outs", "metrics") if key in stage}
+    return stage | {
+        key: [move(entry) for entry in entries if not any(name in str(entry) for name in left_out)]
+        for key, entries in listed.items()
+    }

@@ -1,15 +1,16 @@
 """Publish what notebooks made: executed notebooks, tables, the figures drawn from them, numbers, the model."""
 
-import importlib
 import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
+from matplotlib import pyplot as plt
 
 from btsee_lib.experiment import current_experiment
-from btsee_lib.pipeline.notebooks import sources
+from btsee_lib.pipeline.notebooks import source_of, sources
+from btsee_lib.plots import FIGURES
 from btsee_lib.store.artefacts import folder_of
 from btsee_lib.store.reports import METRICS, read_numbers
 
@@ -18,15 +19,22 @@ CLAIMS = "claims.csv"
 
 
 def publish(names: Sequence[str] = ()) -> None:
-    """Publish the results of some notebooks, by default of all that have run."""
-    folders = [folder_of("reports") / name for name in names or sources()]
-    chosen = [folder for folder in folders if names or folder.is_dir()]
-    for folder in chosen:
-        _publish_notebook(folder)
+    """Publish the results of some notebooks, by default of all that have run.
+
+    Raises
+    ------
+    ParameterError
+        If there is no notebook of such a name.
+    """
+    for name in names:
+        source_of(name)
+    chosen = names or [name for name in sources() if (folder_of("reports") / name).is_dir()]
+    for name in chosen:
+        _publish_notebook(folder_of("reports") / name)
     for apart in names or APART:
         _write_numbers([apart], f"metrics_{apart}.json")
     if not names:
-        _write_numbers([folder.name for folder in chosen if folder.name not in APART], METRICS)
+        _write_numbers([name for name in chosen if name not in APART], METRICS)
     share_claims()
 
 
@@ -34,9 +42,9 @@ def _publish_notebook(source: Path) -> None:
     target = current_experiment().reports
     for folder in ("notebooks", "tables", "figures"):
         (target / folder).mkdir(parents=True, exist_ok=True)
-    _copy(source / f"{source.name}.ipynb", target / "notebooks" / f"{source.name}.ipynb")
+    shutil.copyfile(source / f"{source.name}.ipynb", target / "notebooks" / f"{source.name}.ipynb")
     for table in sorted(source.glob("*.csv")):
-        _copy(table, target / "tables" / table.name)
+        shutil.copyfile(table, target / "tables" / table.name)
         draw(table.stem)
     if (source / "model").is_dir():
         shutil.rmtree(target / "model", ignore_errors=True)
@@ -61,20 +69,15 @@ def share_claims() -> None:
     if experiment.profile and claims.is_file():
         shared = experiment.root / "reports" / "experiments"
         shared.mkdir(exist_ok=True)
-        _copy(claims, shared / f"{experiment.profile}.csv")
+        shutil.copyfile(claims, shared / f"{experiment.profile}.csv")
 
 
 def draw(table: str) -> bool:
     """Draw ``figures/TABLE.png`` from ``tables/TABLE.csv``, if it has a figure."""
-    from matplotlib import pyplot as plt
-
-    from btsee_lib.plots import FIGURES
-
-    function = FIGURES.get(table)
-    if function is None:
+    if table not in FIGURES:
         return False
     reports = current_experiment().reports
-    figure = function(pd.read_csv(reports / "tables" / f"{table}.csv"))
+    figure = FIGURES[table](pd.read_csv(reports / "tables" / f"{table}.csv"))
     (reports / "figures").mkdir(exist_ok=True)
     # No software version or date in the file: equal tables give equal bytes.
     figure.savefig(reports / "figures" / f"{table}.png", metadata={"Software": None})
@@ -87,14 +90,3 @@ def draw_all() -> None:
     tables = sorted((current_experiment().reports / "tables").glob("*.csv"))
     drawn = [path.stem for path in tables if draw(path.stem)]
     print(f"drew {len(drawn)} figures: {', '.join(drawn)}")
-
-
-def register_figures(module: str) -> None:
-    """Import a module that adds figures of its own, by its dotted name."""
-    importlib.import_module(module)
-
-
-def _copy(source: Path, target: Path) -> None:
-    partial = target.with_name(f".{target.name}.partial")
-    shutil.copyfile(source, partial)
-    partial.replace(target)

@@ -12,7 +12,7 @@ import pandas as pd
 from btsee_lib.config import params
 from btsee_lib.experiment import repository_root
 from btsee_lib.pipeline.publishing import CLAIMS
-from btsee_lib.store.reports import METRICS
+from btsee_lib.store.reports import METRICS, claims_of_profiles
 from btsee_lib.studies.claims import side_by_side
 
 README = "README.md"
@@ -37,14 +37,13 @@ def filled(text: str) -> str:
 
 def experiments() -> dict[str, Path]:
     """Where the results of experiments lie, by what to call them: profiles that have any, then the main one."""
-    root = repository_root()
-    homes = [path.parents[1] for path in sorted((root / "reports").glob(f"*/tables/{CLAIMS}"))]
-    files = {home: home / "params.yaml" for home in homes} | {root / "reports": root / "params.yaml"}
-    return {
-        f"{params('data', file).name}, width {params('backbone', file).width}"
-        + (f" (`{home.name}`)" if home in homes else ""): home
-        for home, file in files.items()
-    }
+    found = {}
+    for profile in (*claims_of_profiles(), None):
+        home = repository_root() / "reports" / (profile or "")
+        file = (home if profile else home.parent) / "params.yaml"
+        name = f"{params('data', file).name}, width {params('backbone', file).width}"
+        found[f"{name} (`{profile}`)" if profile else name] = home
+    return found
 
 
 def headline(homes: dict[str, Path]) -> list[str]:

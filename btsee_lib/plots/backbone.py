@@ -4,35 +4,33 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from btsee_lib.plots.style import GREEN, GREY, confusion_grid, drawn_from_table
+from btsee_lib.plots.style import GREEN, GREY, confusion_grid, drawn_from_table, interval
 
 
 @drawn_from_table
 def stage_costs(table: pd.DataFrame) -> Figure:
     """MACs, their running total and the parameters of the four stages (``stage, macs, parameters``)."""
-    figure, (left, centre, right) = plt.subplots(1, 3, figsize=(10, 3.2), layout="constrained", sharey=True)
-    stages = table["stage"].astype(str)
-    macs = 100 * table["macs"] / table["macs"].sum()
-    weights = 100 * table["parameters"] / table["parameters"].sum()
-    panels = (
-        (left, macs, "MACs (% of all)", "Stages cost about the same ..."),
-        (centre, macs.cumsum(), "MACs up to here (% of all)", "... so leaving early saves much"),
-        (right, weights, "parameters (% of all)", "Most parameters come last"),
+    figure, panels = plt.subplots(1, 3, figsize=(10, 3.2), sharey=True)
+    macs, weights = (100 * table[column] / table[column].sum() for column in ("macs", "parameters"))
+    shown = (
+        (macs, "MACs (% of all)", "Stages cost about the same ..."),
+        (macs.cumsum(), "MACs up to here (% of all)", "... so leaving early saves much"),
+        (weights, "parameters (% of all)", "Most parameters come last"),
     )
-    for axes, values, label, title in panels:
-        bars = axes.barh(stages, values, color=GREEN, height=0.65)
+    for axes, (values, label, title) in zip(panels, shown, strict=True):
+        bars = axes.barh(table["stage"].astype(str), values, color=GREEN, height=0.65)
         axes.bar_label(bars, fmt="%.0f", padding=3, fontsize=9)
         axes.set(xlabel=label, title=title, xlim=(0, 1.16 * values.max()))
         axes.grid(axis="y", visible=False)
-    left.set(ylabel="stage")
-    left.invert_yaxis()
+    panels[0].set(ylabel="stage")
+    panels[0].invert_yaxis()
     return figure
 
 
 @drawn_from_table
 def learning_curve(table: pd.DataFrame) -> Figure:
     """Losses and watched validation accuracy by epoch (``train_backbone``, with ``image_size``)."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4))
     left.plot(table["epoch"], table["train_loss"], "o--", color=GREY, label="training")
     left.plot(table["epoch"], table["valid_loss"], "o-", color=GREEN, label="validation")
     left.set(xlabel="epoch", ylabel="cross-entropy", title="Loss")
@@ -45,8 +43,7 @@ def learning_curve(table: pd.DataFrame) -> Figure:
             axes.axvspan(0.5, small["epoch"].max() + 0.5, color=GREY, alpha=0.15, lw=0)
             axes.set_xlim(0.5, table["epoch"].max() + 0.5)
     if len(small):
-        size = int(small["image_size"].max())
-        label = f"trained on {size} x {size} pixels"
+        label = "trained on {0} x {0} pixels".format(small["image_size"].max())
         right.annotate(label, (0.03, 0.95), xycoords="axes fraction", va="top", fontsize=9)
     left.legend()
     return figure
@@ -62,10 +59,9 @@ def confusion(table: pd.DataFrame) -> Figure:
 def class_precision(table: pd.DataFrame) -> Figure:
     """How often the backbone is right when it says a class (``name, precision, low, high``)."""
     rows = table.sort_values("precision").reset_index(drop=True)
-    figure, axes = plt.subplots(figsize=(7, 3.8), layout="constrained")
-    precision = 100 * rows["precision"]
-    reach = [precision - 100 * rows["low"], 100 * rows["high"] - precision]
-    axes.errorbar(precision, rows.index, xerr=reach, fmt="o", color=GREEN, ms=7, capsize=3)
+    figure, axes = plt.subplots(figsize=(7, 3.8))
+    reach = interval(rows, "precision")
+    axes.errorbar(100 * rows["precision"], rows.index, xerr=reach, fmt="o", color=GREEN, ms=7, capsize=3)
     axes.set(
         xlabel="precision (%), with its interval",
         title="How often the backbone is right when it says ...",

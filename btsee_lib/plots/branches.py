@@ -3,7 +3,6 @@
 import pandas as pd
 import seaborn as sns
 from matplotlib import pyplot as plt
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from btsee_lib.plots.style import (
@@ -15,6 +14,7 @@ from btsee_lib.plots.style import (
     PURPLE,
     SKY,
     drawn_from_table,
+    panels_of,
 )
 
 MARKERS = "vosDP"  # of branch 1, 2, ...
@@ -25,16 +25,16 @@ SCHEME_COLOURS = (GREY, GREEN, PURPLE, ORANGE)
 @drawn_from_table
 def branch_kinds(table: pd.DataFrame) -> Figure:
     """Validation accuracy of each branch against its cost, by kind (``branch_design.branch_kinds``)."""
-    figure, panels = _a_panel_a_branch(table)
+    figure, panels = panels_of(table["branch"].unique(), 3.4, 3.6)
+    words = {"textcoords": "offset points", "ha": "center", "fontsize": 8}
     for number, axes in panels.items():
         groups = table[table["branch"] == number].groupby("kind", sort=False)
         for (kind, rows), colour in zip(groups, KIND_COLOURS, strict=False):
             axes.plot(100 * rows["share"], 100 * rows["valid_accuracy"], "o-", color=colour, label=kind)
             widest = rows.iloc[-1]
             place = (100 * widest["share"], 100 * widest["valid_accuracy"])
-            axes.annotate(
-                f"{widest['channels']}", place, (0, 5), textcoords="offset points", ha="center", fontsize=8
-            )
+            axes.annotate(f"{widest['channels']}", place, (0, 5), **words)
+        axes.margins(y=0.15)
         axes.set(xlabel="cost (% of the backbone's MACs)", title=f"branch {number}")
     figure.axes[0].set_ylabel("validation accuracy (%)")
     figure.axes[-1].legend(loc="best", fontsize=8)
@@ -45,37 +45,26 @@ def branch_kinds(table: pd.DataFrame) -> Figure:
 @drawn_from_table
 def learning_curves(table: pd.DataFrame) -> Figure:
     """Validation accuracy of each branch against its training visits (``branch_design.learning_curves``)."""
-    figure, panels = _a_panel_a_branch(table)
+    figure, panels = panels_of(table["branch"].unique(), 3.4, 3.6)
     for number, axes in panels.items():
         mine = table[table["branch"] == number]
         for (scheme, rows), colour in zip(mine.groupby("training", sort=False), SCHEME_COLOURS, strict=False):
             axes.plot(rows["epochs"], 100 * rows["valid_accuracy"], "o-", color=colour, label=scheme)
+        axes.margins(y=0.15)
         axes.set_xscale("log", base=2)
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        axes.set(
-            xlabel="visits (epochs over all images)",
-            title=f"branch {number}: {mine['survivors'].iloc[0]:,} images",
-        )
+        title = f"branch {number}: {mine['survivors'].iloc[0]:,} images"
+        axes.set(xlabel="visits (epochs over all images)", title=title)
     figure.axes[0].set_ylabel("accuracy on those that it meets (%)")
     figure.axes[-1].legend(loc="best", fontsize=8)
     figure.suptitle("How long to train: validation accuracy against training visits", fontsize=11)
     return figure
 
 
-def _a_panel_a_branch(table: pd.DataFrame) -> tuple[Figure, dict[int, Axes]]:
-    numbers = table["branch"].unique()
-    figure, panels = plt.subplots(
-        1, len(numbers), figsize=(3.4 * len(numbers), 3.6), layout="constrained", squeeze=False
-    )
-    for axes in panels[0]:
-        axes.margins(y=0.15)
-    return figure, dict(zip(numbers, panels[0], strict=True))
-
-
 @drawn_from_table
 def covariance_shift(table: pd.DataFrame) -> Figure:
     """Class mix and accuracy of all images against the survivors (``survivors.shift_table``)."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained", width_ratios=(3, 2))
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), width_ratios=(3, 2))
     colours = dict(zip(table["group"].unique(), (GREY, ORANGE), strict=True))
     mix = table[table["kind"] == "class"].assign(value=lambda rows: 100 * rows["value"])
     order = mix[mix["group"] == mix["group"].iloc[-1]].sort_values("value", ascending=False)["name"]
@@ -93,16 +82,10 @@ def covariance_shift(table: pd.DataFrame) -> Figure:
 @drawn_from_table
 def training_gains(table: pd.DataFrame) -> Figure:
     """Gain of boosted training on test survivors against their number (``survivors.training_gains``)."""
-    figure, axes = plt.subplots(figsize=(7.5, 4), layout="constrained")
+    figure, axes = plt.subplots(figsize=(7.5, 4))
     for number, rows in table.groupby("branch"):
-        axes.scatter(
-            rows["train_survivors"],
-            rows["gain"],
-            color=BRANCH_COLOURS[number - 1],
-            marker=MARKERS[number - 1],
-            alpha=0.75,
-            label=f"branch {number}",
-        )
+        look = {"color": BRANCH_COLOURS[number - 1], "marker": MARKERS[number - 1], "alpha": 0.75}
+        axes.scatter(rows["train_survivors"], rows["gain"], label=f"branch {number}", **look)
     axes.axhline(0, color=GREY, lw=1)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
@@ -112,8 +95,9 @@ def training_gains(table: pd.DataFrame) -> Figure:
         ylabel="boosted less independent (points)",
         title="Accuracy gained on survivors by training on survivors",
     )
-    words = {"xycoords": "axes fraction", "fontsize": 9, "color": GREY}
-    axes.annotate("above: boosting pays", (0.02, 0.94), **words)
-    axes.annotate("below: boosting costs", (0.5, 0.04), **words)
-    axes.legend(loc="lower right")
+    # Beside the plot, at the end of the zero line: no point can lie there.
+    words = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "fontsize": 9, "color": GREY}
+    axes.annotate("above:\nboosting pays", (1, 0), (6, 4), va="bottom", **words)
+    axes.annotate("below:\nboosting costs", (1, 0), (6, -4), va="top", **words)
+    axes.legend(loc="lower right", frameon=True, framealpha=1, edgecolor="white")  # no grid behind it
     return figure

@@ -4,7 +4,7 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from btsee_lib.plots.style import GREY, INK, ORANGE, PURPLE, confusion_grid, drawn_from_table
+from btsee_lib.plots.style import GREY, INK, ORANGE, PURPLE, confusion_grid, drawn_from_table, interval
 
 
 @drawn_from_table
@@ -16,16 +16,14 @@ def nearest_mean_confusion(table: pd.DataFrame) -> Figure:
 @drawn_from_table
 def accuracy_by_clarity(table: pd.DataFrame) -> Figure:
     """Accuracy of ten groups of images, from unclear to clear (``group, accuracy, low, high``)."""
-    figure, axes = plt.subplots(figsize=(7, 3.6), layout="constrained")
-    accuracy = 100 * table["accuracy"]
-    axes.bar(table["group"], accuracy, color=PURPLE, width=0.75)
-    reach = [accuracy - 100 * table["low"], 100 * table["high"] - accuracy]
-    axes.errorbar(table["group"], accuracy, yerr=reach, fmt="none", ecolor=INK, capsize=3, lw=1)
+    figure, axes = plt.subplots(figsize=(7, 3.6))
+    accuracy, reach = 100 * table["accuracy"], interval(table, "accuracy")
     average = accuracy.mean()
+    axes.bar(table["group"], accuracy, color=PURPLE, width=0.75)
+    axes.errorbar(table["group"], accuracy, yerr=reach, fmt="none", ecolor=INK, capsize=3, lw=1)
     axes.axhline(average, color=INK, lw=1, ls="--")
-    axes.annotate(
-        f"all images: {average:.0f} %", (0.45, average), (0, 4), textcoords="offset points", fontsize=9
-    )
+    words = {"textcoords": "offset points", "fontsize": 9}
+    axes.annotate(f"all images: {average:.0f} %", (0.45, average), (0, 4), **words)
     axes.set(
         xlabel="tenth of the images, from the least clear to the clearest",
         ylabel="accuracy (%)",
@@ -41,7 +39,7 @@ def accuracy_by_clarity(table: pd.DataFrame) -> Figure:
 def class_mix(table: pd.DataFrame) -> Figure:
     """Share of each class in all images and in the unclear half (``name, all, unclear``)."""
     rows = table.sort_values("unclear").reset_index(drop=True)
-    figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
+    figure, axes = plt.subplots(figsize=(7, 4))
     axes.hlines(rows.index, 100 * rows["all"], 100 * rows["unclear"], color=ORANGE, lw=2, alpha=0.5)
     axes.plot(100 * rows["all"], rows.index, "|", color=GREY, ms=14, mew=2.5, label="all images")
     axes.plot(100 * rows["unclear"], rows.index, "o", color=ORANGE, ms=8, label="the unclear half")

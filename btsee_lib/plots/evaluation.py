@@ -7,7 +7,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from btsee_lib.evaluation import BASELINE, BTS_EE, FIRST_BRANCH, TIES, of_cell
-from btsee_lib.plots.style import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, curve_of_drops, drawn_from_table
+from btsee_lib.plots.style import (
+    BLUE,
+    GREEN,
+    GREY,
+    HEAT,
+    INK,
+    ORANGE,
+    PURPLE,
+    curve_of_drops,
+    drawn_from_table,
+    panels_of,
+)
 
 NAMES = {
     BASELINE: ("baseline: independent, calibrated on all", GREY),
@@ -21,7 +32,7 @@ FIRST_ALONE = ("branch 1 alone, then the backbone", ORANGE)
 @drawn_from_table
 def fronts(table: pd.DataFrame) -> Figure:
     """The configurations of baseline, branch 1 alone and BTS-EE, with their fronts (``evaluation.fronts``)."""
-    figure, axes = plt.subplots(figsize=(8, 4.6), layout="constrained")
+    figure, axes = plt.subplots(figsize=(8, 4.6))
     drawn = {BASELINE: NAMES[BASELINE], FIRST_BRANCH: FIRST_ALONE, BTS_EE: NAMES[BTS_EE]}
     for cell, (name, colour) in drawn.items():
         rows = of_cell(table, cell)
@@ -49,39 +60,25 @@ def _point_out(axes: Axes, rows: pd.DataFrame, colour: str) -> None:
     best = rows.loc[rows["recommended"].idxmin()]
     place = (100 * best["reduction"], best["drop"])
     axes.scatter(*place, marker="*", s=220, color=colour, edgecolor="white", zorder=5)
-    axes.annotate(
-        f"{place[0]:.0f} % saved for {place[1]:.1f} points",
-        place,
-        (0.97, 0.08),
-        textcoords="axes fraction",
-        ha="right",
-        color=colour,
-        weight="bold",
-        arrowprops={"arrowstyle": "-", "color": colour},
-    )
-
-
-def _span(row: pd.Series) -> str:
-    return f"{row['gain']:+.2f} ({row['low']:+.2f} to {row['high']:+.2f})"
+    label = f"{place[0]:.0f} % saved for {place[1]:.1f} points"
+    look = {"ha": "right", "color": colour, "weight": "bold"}
+    arrow = {"arrowstyle": "-", "color": colour}
+    axes.annotate(label, place, (0.97, 0.08), textcoords="axes fraction", arrowprops=arrow, **look)
 
 
 @drawn_from_table
 def equal_compute(table: pd.DataFrame) -> Figure:
     """Gain over the baseline's front at equal reduction (``comparison.gains_at_equal_compute``)."""
-    cells = list(NAMES)[1:]
-    figure, panels = plt.subplots(1, 3, figsize=(11, 3.6), sharex=True, sharey=True, layout="constrained")
-    for axes, cell in zip(panels, cells, strict=True):
-        rows = table[(table["training"] == cell[0]) & (table["calibration"] == cell[1])]
+    figure, panels = plt.subplots(1, 3, figsize=(11, 3.6), sharex=True, sharey=True)
+    for axes, (cell, (name, colour)) in zip(panels, list(NAMES.items())[1:], strict=True):
+        rows = of_cell(table, cell)
         whole = rows[rows["reduction"].isna()].iloc[0]
         rows = rows.dropna(subset="reduction")
-        name, colour = NAMES[cell]
         axes.fill_between(100 * rows["reduction"], rows["low"], rows["high"], color=colour, alpha=0.2, lw=0)
         axes.plot(100 * rows["reduction"], rows["gain"], color=colour, lw=2)
         axes.axhline(0, color=INK, lw=1)
-        axes.set(
-            xlabel="computation saved (%)",
-            title=f"{name.split(':')[0]}\nmean {_span(whole)}",
-        )
+        span = f"{whole['gain']:+.2f} ({whole['low']:+.2f} to {whole['high']:+.2f})"
+        axes.set(xlabel="computation saved (%)", title=f"{name.split(':')[0]}\nmean {span}")
     panels[0].set_ylabel("accuracy gained over\nthe baseline (points)")
     return figure
 
@@ -89,23 +86,23 @@ def equal_compute(table: pd.DataFrame) -> Figure:
 @drawn_from_table
 def equal_margins(table: pd.DataFrame) -> Figure:
     """BTS-EE against each rival at equal margins, a point a configuration (``comparison.at_equal_margins``)."""
-    groups = list(table.groupby("rival", sort=False))
-    figure, panels = plt.subplots(
-        1, len(groups), figsize=(5 * len(groups), 4), sharey=True, layout="constrained", squeeze=False
-    )
-    for axes, (rival, rows) in zip(panels[0], groups, strict=True):
+    figure, panels = panels_of(table["rival"].unique(), 5, 4, sharey=True)
+    drop, share = TIES
+    for rival, axes in panels.items():
+        rows = table[table["rival"] == rival]
         more, less = 100 * rows["more_reduction"], rows["less_drop"]
-        drop, share = TIES
         both = ((more > 100 * share) & (less > drop)), ((more < -100 * share) & (less < -drop))
         for chosen, colour in ((both[0], GREEN), (both[1], ORANGE), (~both[0] & ~both[1], GREY)):
             axes.scatter(more[chosen], less[chosen], s=22, color=colour, alpha=0.8, lw=0)
         axes.axhline(0, color=INK, lw=1)
         axes.axvline(0, color=INK, lw=1)
+        # Between the title and the plot: no point or line can lie there.
         words = {"xycoords": "axes fraction", "fontsize": 9}
-        axes.annotate(f"better in both: {both[0].sum()}", (0.98, 0.95), ha="right", color=GREEN, **words)
-        axes.annotate(f"worse in both: {both[1].sum()}", (0.02, 0.03), color=ORANGE, **words)
-        axes.set(xlabel="computation saved more (points of %)", title=f"against the {rival}")
-    panels[0, 0].set_ylabel("accuracy lost less (points)")
+        axes.annotate(f"better in both: {both[0].sum()}", (1, 1.02), ha="right", color=GREEN, **words)
+        axes.annotate(f"worse in both: {both[1].sum()}", (0, 1.02), color=ORANGE, **words)
+        axes.set_title(f"against the {rival}", pad=20)
+        axes.set_xlabel("computation saved more (points of %)")
+    figure.axes[0].set_ylabel("accuracy lost less (points)")
     return figure
 
 
@@ -114,19 +111,9 @@ def class_exits(table: pd.DataFrame) -> Figure:
     """Where the images of each class leave (``evaluation.class_exits``)."""
     grid = 100 * table.pivot(index="class", columns="exit", values="share")
     grid = grid.sort_values(1, ascending=False)
-    labels = [f"branch {b}" for b in grid.columns[:-1]] + ["backbone"]
-    figure, axes = plt.subplots(figsize=(6.4, 4.4), layout="constrained")
-    sns.heatmap(
-        grid,
-        annot=True,
-        fmt=".0f",
-        cmap="Blues",
-        vmin=0,
-        vmax=100,
-        linewidths=1,
-        ax=axes,
-        xticklabels=labels,
-        cbar_kws={"label": "test images of the class (%)"},
-    )
+    figure, axes = plt.subplots(figsize=(6.4, 4.4))
+    bar = {"label": "test images of the class (%)"}
+    grid = grid.set_axis([f"branch {b}" for b in grid.columns[:-1]] + ["backbone"], axis=1)
+    sns.heatmap(grid, annot=True, fmt=".0f", vmin=0, vmax=100, ax=axes, cbar_kws=bar, **HEAT)
     axes.set(xlabel="", ylabel="", title="Where the images of each class leave")
     return figure

@@ -10,22 +10,22 @@ from btsee_lib.plots.style import (
     BLUE,
     BRANCH_COLOURS,
     GREY,
+    HEAT,
     INK,
     ORANGE,
     RULE_COLOURS,
     curve_of_drops,
     drawn_from_table,
+    panels_of,
 )
 
 
 @drawn_from_table
 def threshold_search(table: pd.DataFrame) -> Figure:
     """Precision above each confidence, with bar and threshold (``exit_rules.search_table``)."""
-    names = table["class"].unique()
-    figure, panels = plt.subplots(
-        1, len(names), figsize=(4.6 * len(names), 3.8), layout="constrained", squeeze=False
-    )
-    for axes, name in zip(panels[0], names, strict=True):
+    figure, panels = panels_of(table["class"].unique(), 4.6, 3.8)
+    low = 100 * table["precision"].quantile(0.02)
+    for name, axes in panels.items():
         rows = table[table["class"] == name]
         bar, threshold = rows["bar"].iloc[0], rows["threshold"].iloc[0]
         leaving = rows[rows["confidence"] >= threshold]
@@ -40,10 +40,8 @@ def threshold_search(table: pd.DataFrame) -> Figure:
             ylabel="precision of what leaves (%)",
             title=f"{name}: {100 * share:.0f} % may leave",
         )
-        axes.legend(loc="lower right", fontsize=9)
-    low = 100 * table["precision"].quantile(0.02)
-    for axes in panels[0]:
         axes.set_ylim(max(0, low - 5), 101)
+        axes.legend(loc="lower right", fontsize=9)
     return figure
 
 
@@ -52,19 +50,10 @@ def thresholds(table: pd.DataFrame) -> Figure:
     """Heat map of the thresholds of all classes and branches (``exit_rules.threshold_table``)."""
     grid = table.pivot(index="class", columns="branch", values="threshold").loc[table["class"].unique()]
     never = ~np.isfinite(grid)
-    figure, axes = plt.subplots(figsize=(5.6, 4.6), layout="constrained")
+    figure, axes = plt.subplots(figsize=(5.6, 4.6))
     labels = grid.map(lambda value: f"{value:.2f}" if np.isfinite(value) else "never")
-    sns.heatmap(
-        grid.mask(never, 1.0),
-        annot=labels,
-        fmt="",
-        cmap="Blues",
-        vmin=0.2,
-        vmax=1,
-        linewidths=1,
-        ax=axes,
-        cbar_kws={"label": "confidence needed to leave"},
-    )
+    bar = {"label": "confidence needed to leave"}
+    sns.heatmap(grid.mask(never, 1.0), annot=labels, fmt="", vmin=0.2, vmax=1, ax=axes, cbar_kws=bar, **HEAT)
     axes.set(xlabel="branch", ylabel="", title="Thresholds follow the bar as much as the difficulty")
     return figure
 
@@ -72,23 +61,17 @@ def thresholds(table: pd.DataFrame) -> Figure:
 @drawn_from_table
 def margin_effect(table: pd.DataFrame) -> Figure:
     """Share of images by exit, and the drop, as one margin goes from strict to loose (``sweep_rules``)."""
-    figure, (top, bottom) = plt.subplots(
-        2, 1, figsize=(7.5, 5.4), sharex=True, layout="constrained", height_ratios=(2, 1)
-    )
+    figure, (top, bottom) = plt.subplots(2, 1, figsize=(7.5, 5.4), sharex=True, height_ratios=(2, 1))
     table = table.sort_values("knob")
+    knob = 100 * table["knob"]
     exits = [name for name in table.columns if name.startswith("exit")]
     labels = [f"branch {b}" for b in range(1, len(exits))] + ["backbone"]
-    top.stackplot(
-        100 * table["knob"],
-        *(100 * table[name] for name in exits),
-        labels=labels,
-        colors=(*BRANCH_COLOURS[: len(exits) - 1], "#D9D9D9"),
-    )
-    top.set(
-        ylabel="test images leaving (%)", ylim=(0, 100), title="A looser margin lets more images out earlier"
-    )
+    colours = (*BRANCH_COLOURS[: len(exits) - 1], "#D9D9D9")
+    top.stackplot(knob, *(100 * table[name] for name in exits), labels=labels, colors=colours)
+    title = "A looser margin lets more images out earlier"
+    top.set(ylabel="test images leaving (%)", ylim=(0, 100), title=title)
     top.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
-    bottom.plot(100 * table["knob"], table["drop"], "o-", color=ORANGE)
+    bottom.plot(knob, table["drop"], "o-", color=ORANGE)
     bottom.axhline(0, color=GREY, lw=1)
     bottom.set(
         xlabel="margin at every branch (precision points; strict on the left, loose on the right)",
@@ -100,7 +83,7 @@ def margin_effect(table: pd.DataFrame) -> Figure:
 @drawn_from_table
 def promises(table: pd.DataFrame) -> Figure:
     """Achieved precision less the bar, by branch and calibration (``promises.check_promises``)."""
-    figure, panels = plt.subplots(1, 2, figsize=(9.5, 4), sharey=True, layout="constrained")
+    figure, panels = plt.subplots(1, 2, figsize=(9.5, 4), sharey=True)
     titles = {"full": "Calibrated on all images", "survivors": "Calibrated on survivors"}
     broken, ceiling = table["broken"].astype(bool), table["at_ceiling"].astype(bool)
     kinds = {
@@ -130,7 +113,7 @@ def promises(table: pd.DataFrame) -> Figure:
 @drawn_from_table
 def rules(table: pd.DataFrame) -> Figure:
     """Drop against reduction for exit rules, with intervals (``exit_rules.sweep_rules``)."""
-    figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
+    figure, axes = plt.subplots(figsize=(7, 4.2))
     labels = {
         "CPM": "CPM: a threshold per class",
         "confidence": "one confidence threshold",

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from btsee_lib.plots.style import GREY, INK
+from btsee_lib.plots.style import GREY, INK, headline
 
 DARK_ON_WHITE = "gray_r"
 INTENSITY = "magma_r"  # for what is not an image: feature maps and grids
@@ -31,12 +31,11 @@ def grid(images: Tensor, row_names: Sequence[str], title: str = "") -> Figure:
         len(row_names),
         columns,
         figsize=(0.72 * columns + 1.2, 0.72 * len(row_names) + (0.4 if title else 0)),
-        layout="constrained",
         squeeze=False,
     )
     _name_rows(axes, row_names)
     _fill(axes, images)
-    _title(figure, title)
+    headline(figure, title)
     return figure
 
 
@@ -49,13 +48,12 @@ def captioned(images: Tensor, captions: Sequence[str], columns: int = 5, title: 
         rows,
         columns,
         figsize=(1.45 * columns, (1.3 + 0.18 * lines) * rows + (0.4 if title else 0)),
-        layout="constrained",
         squeeze=False,
     )
     _fill(axes, images)
     for axis, caption in zip(axes.flat, captions, strict=False):
         axis.set_xlabel(caption, fontsize=9, color=INK)
-    _title(figure, title)
+    headline(figure, title)
     return figure
 
 
@@ -63,7 +61,7 @@ def beside(left: Tensor, right: Tensor, names: tuple[str, str], row_names: Seque
     """Draw two grids side by side, rows in common, for example the easiest and the hardest images."""
     rows = len(row_names)
     columns = len(left) // rows
-    figure = plt.figure(figsize=(1.44 * columns + 1.8, 0.72 * rows + 0.8), layout="constrained")
+    figure = plt.figure(figsize=(1.44 * columns + 1.8, 0.72 * rows + 0.8))
     for part, images, name in zip(figure.subfigures(1, 2, wspace=0.04), (left, right), names, strict=True):
         axes = part.subplots(rows, columns, squeeze=False)
         _fill(axes, images)
@@ -79,7 +77,6 @@ def walk(image: Tensor, feature_maps: Sequence[Tensor], channels: int = 4) -> Fi
         channels,
         1 + len(feature_maps),
         figsize=(1.5 * (1 + len(feature_maps)) + 0.4, 1.3 * channels + 0.7),
-        layout="constrained",
         squeeze=False,
     )
     for axis in axes[1:, 0]:
@@ -97,7 +94,7 @@ def walk(image: Tensor, feature_maps: Sequence[Tensor], channels: int = 4) -> Fi
 
 def coarse_grid(image: Tensor, channel: Tensor, grid: Tensor) -> Figure:
     """Draw an image (C, H, W), one channel (H, W) of a feature map, and the grid (G, G) that a branch reads."""
-    figure, (left, centre, right) = plt.subplots(1, 3, figsize=(7.2, 2.7), layout="constrained")
+    figure, (left, centre, right) = plt.subplots(1, 3, figsize=(7.2, 2.7))
     colours = {"vmin": float(channel.min()), "vmax": float(channel.max()), "cmap": INTENSITY}
     _draw(left, image)
     left.set_title("image", fontsize=10)
@@ -135,8 +132,3 @@ def _bare(axis: Axes) -> None:
     axis.grid(False)
     for spine in axis.spines.values():
         spine.set(visible=True, color=GREY, linewidth=0.4)
-
-
-def _title(figure: Figure, title: str) -> None:
-    if title:
-        figure.suptitle(title, x=0.01, ha="left", fontsize=11)

@@ -2,10 +2,9 @@
 
 import pandas as pd
 from matplotlib import pyplot as plt
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from btsee_lib.plots.style import GREEN, GREY, INK, PURPLE, drawn_from_table
+from btsee_lib.plots.style import GREEN, GREY, INK, PURPLE, drawn_from_table, headline
 
 TASKS = {
     "feature pass": ("o", INK),
@@ -23,12 +22,14 @@ def scaling(table: pd.DataFrame) -> Figure:
         "images": table[table["width"] == width],
         "width": table[table["images"] == table.groupby("task")["images"].transform("min")],
     }
-    figure, panels = plt.subplots(2, 2, figsize=(9.5, 6), sharex="col", sharey="row", layout="constrained")
+    figure, panels = plt.subplots(2, 2, figsize=(9.5, 6), sharex="col", sharey="row")
     passes = table[table["task"] == "feature pass"]
     kinds = (f"width {width}", f"{passes['images'].min():,} images (an epoch: on a tenth of them)")
     for column, (by, rows) in enumerate(sweeps.items()):
         for row, measure in enumerate(("seconds", "megabytes")):
-            _curves(panels[row, column], rows.sort_values(by), by, measure)
+            for task, (marker, colour) in TASKS.items():
+                chosen = rows[rows["task"] == task].sort_values(by)
+                panels[row, column].plot(by, measure, data=chosen, marker=marker, color=colour, label=task)
         panels[0, column].set_title(kinds[column])
         ticks = sorted(passes[by].unique())
         panels[1, column].set_xscale("log")
@@ -39,19 +40,13 @@ def scaling(table: pd.DataFrame) -> Figure:
     panels[1, 0].set(ylabel="peak memory (MB)", xlabel="images (thousands)", ylim=(0, None))
     panels[1, 1].set_xlabel("width of the backbone")
     panels[0, 1].legend(loc="upper left", fontsize=9)
-    figure.suptitle(_grown(sweeps["images"]), x=0.01, ha="left", fontsize=11)
+    headline(figure, _grown(sweeps["images"]))
     return figure
 
 
 def _grown(rows: pd.DataFrame) -> str:
     """Say how time and memory of the feature pass grow from the fewest to the most images."""
-    rows = rows[rows["task"] == "feature pass"].sort_values("images")
-    grown = rows.iloc[-1][["images", "seconds", "megabytes"]] / rows.iloc[0][["images", "seconds", "megabytes"]]
+    rows = rows[rows["task"] == "feature pass"].sort_values("images")[["images", "seconds", "megabytes"]]
+    grown = rows.iloc[-1] / rows.iloc[0]
     times, seconds, megabytes = (f"{each:.3g}" for each in grown)
     return f"Feature pass: {times} times the images, {seconds} times the time, {megabytes} times the memory"
-
-
-def _curves(axes: Axes, rows: pd.DataFrame, by: str, measure: str) -> None:
-    for task, (marker, colour) in TASKS.items():
-        chosen = rows[rows["task"] == task]
-        axes.plot(chosen[by], chosen[measure], marker=marker, color=colour, label=task)

@@ -5,7 +5,8 @@ A figure has the name of its table, so ``reports/figures/fronts.png`` is ``front
 Okabe and Ito, told apart by colour-blind readers; a colour stands for one thing in all notebooks.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import matplotlib as mpl
 import pandas as pd
@@ -14,17 +15,12 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-INK, GREY, BLUE, ORANGE, GREEN, PURPLE, SKY = (
-    "#333333",
-    "#8C8C8C",
-    "#0072B2",
-    "#D55E00",
-    "#009E73",
-    "#CC79A7",
-    "#56B4E9",
-)
+INK, GREY, BLUE, ORANGE = "#333333", "#8C8C8C", "#0072B2", "#D55E00"
+GREEN, PURPLE, SKY = "#009E73", "#CC79A7", "#56B4E9"
 BRANCH_COLOURS = (SKY, BLUE, INK, PURPLE, GREEN)  # of branch 1, 2, ...
 RULE_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, INK, GREY)
+BESIDE = {"loc": "center left", "bbox_to_anchor": (1, 0.5), "fontsize": 9}  # a legend right of its panel
+HEAT = {"cmap": "Blues", "linewidths": 1}  # of a heat map of numbers between 0 and 1
 FIGURES: dict[str, Callable[[pd.DataFrame], Figure]] = {}
 
 sns.set_theme(style="whitegrid", font="DejaVu Sans")
@@ -33,6 +29,7 @@ mpl.rcParams.update(
         "figure.dpi": 110,
         "savefig.dpi": 150,
         "savefig.bbox": "tight",
+        "figure.constrained_layout.use": True,
         "axes.titlelocation": "left",
         "axes.titlesize": 11,
         "axes.spines.top": False,
@@ -48,6 +45,26 @@ def drawn_from_table(function: Callable[[pd.DataFrame], Figure]) -> Callable[[pd
     return function
 
 
+def panels_of(
+    groups: Sequence[Any], width: float, height: float, beside: float = 0, **options: bool
+) -> tuple[Figure, dict[Any, Axes]]:
+    """Axes side by side, one a group, each so many inches wide, with room for a legend ``beside`` the last."""
+    size = (width * len(groups) + beside, height)
+    figure, panels = plt.subplots(1, len(groups), figsize=size, squeeze=False, **options)
+    return figure, dict(zip(groups, panels[0], strict=True))
+
+
+def headline(figure: Figure, text: str) -> None:
+    """Write what all panels say together above them."""
+    figure.suptitle(text, x=0.01, ha="left", fontsize=11)
+
+
+def interval(rows: pd.DataFrame, measure: str) -> list[pd.Series]:
+    """How far ``low`` and ``high`` reach below and above a share, in %: what ``errorbar`` draws."""
+    value = 100 * rows[measure]
+    return [value - 100 * rows["low"], 100 * rows["high"] - value]
+
+
 def curve_of_drops(axes: Axes, rows: pd.DataFrame, colour: str, label: str) -> None:
     """Draw accuracy drop (points) against reduction (%), with the interval of the drop as a band."""
     saved = 100 * rows["reduction"]
@@ -59,20 +76,10 @@ def confusion_grid(table: pd.DataFrame, colour: str, title: str) -> Figure:
     """Heat map of ``label, predicted, share``."""
     names = table["label"].unique()
     shares = 100 * table.pivot(index="label", columns="predicted", values="share").loc[names, names]
-    figure, axes = plt.subplots(figsize=(7, 5.6), layout="constrained")
-    sns.heatmap(
-        shares,
-        annot=shares.map(lambda share: f"{share:.0f}" if share > 0.5 else ""),
-        fmt="",
-        annot_kws={"size": 9},
-        cmap=sns.light_palette(colour, as_cmap=True),
-        vmin=0,
-        vmax=100,
-        square=True,
-        cbar=False,
-        linewidths=0.5,
-        ax=axes,
-    )
+    figure, axes = plt.subplots(figsize=(7, 5.6))
+    annot = shares.map(lambda share: f"{share:.0f}" if share > 0.5 else "")
+    look = {"cmap": sns.light_palette(colour, as_cmap=True), "linewidths": 0.5, "annot_kws": {"size": 9}}
+    sns.heatmap(shares, annot=annot, fmt="", vmin=0, vmax=100, square=True, cbar=False, ax=axes, **look)
     axes.set(xlabel="predicted", ylabel="true class", title=title)
     axes.set_xticklabels(names, rotation=40, ha="right")
     axes.tick_params(axis="y", rotation=0)

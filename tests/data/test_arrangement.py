@@ -81,11 +81,6 @@ def test_a_class_that_one_split_lacks_is_named_with_it(arranged, pictures, split
     assert f"{split}/ has no readable picture of 'frog', a class of another split" in message
 
 
-def test_a_class_folder_that_is_in_one_split_alone_is_named(arranged, pictures):
-    extra = {"test/frogs/1.png": pictures[next(iter(pictures))]}
-    assert "train/ has no readable picture of 'frogs'" in refused(arranged, pictures | extra)
-
-
 def test_one_class_alone_is_refused(arranged, pictures):
     cats = {path: content for path, content in pictures.items() if "/cat/" in path}
     assert "one class alone ('cat')" in refused(arranged, cats)

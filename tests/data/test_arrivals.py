@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from small_cinic10 import files, write_archive, write_folder
 
-from btsee_lib.data import arrivals, image_files
+from btsee_lib.data import arrivals
 from btsee_lib.data.arrivals import take_in
 from btsee_lib.errors import DataError
 
@@ -27,7 +27,7 @@ def test_every_picture_lies_on_the_shelf_in_the_order_of_the_rows(tmp_path, pict
     pixels = np.frombuffer(found.shelf.read(), dtype=np.uint8).reshape(60, 3, 32, 32)
     expected = [np.asarray(Image.open(io.BytesIO(content))).transpose(2, 0, 1) for content in pictures.values()]
     assert np.array_equal(pixels, expected)
-    found.close()
+    found.shelf.close()
     assert [path.name for path in tmp_path.iterdir()] == ["small.tar.gz"]
 
 
@@ -68,7 +68,7 @@ ONE_PIXEL = b"P6 1 1 255\n123"  # a picture's name does not decide how it is rea
 
 
 def test_a_picture_that_claims_too_many_pixels_is_refused_by_name(tmp_path, pictures, monkeypatch):
-    monkeypatch.setattr(image_files, "MOST_PIXELS", 1000)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500)
     name = next(iter(pictures))
     folder = write_folder(tmp_path / "folder", {name: pictures[name]})
     with pytest.raises(DataError, match=f"folder: {name} claims more than 1,000 pixels: remove it"):

@@ -211,20 +211,6 @@ def test_without_a_network_the_reason_and_the_folder_for_the_archive_are_named(p
     assert len(load(published, tmp_path).train) == 80
 
 
-@pytest.mark.parametrize(
-    ("problem", "reason"),
-    [(OSError("network is unreachable\nmore than one line"), "network is unreachable"), (OSError(), "OSError")],
-)
-def test_of_a_long_reason_the_first_sentence_is_told_and_of_none_the_kind(
-    published, tmp_path, monkeypatch, problem, reason
-):
-    def offline(*_, **__):
-        raise problem
-
-    monkeypatch.setattr("urllib.request.urlopen", offline)
-    assert f"({reason})" in refused(published, tmp_path)
-
-
 def test_an_altered_download_is_refused_and_not_trusted_later(published, server, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(published.torchvision, "tgz_md5", "0" * 32)

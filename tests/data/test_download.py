@@ -110,9 +110,9 @@ def test_a_file_that_is_there_is_verified_and_not_downloaded(target, serve):
     server = serve(honest)
     fetched(target, server)
     assert md5_of(target) == MD5
-    for damaged, reason in ((CONTENT[:-1], "1,023,999 bytes, not"), (b"?" + CONTENT[1:], "is damaged")):
+    for damaged in (CONTENT[:-1], b"?" + CONTENT[1:]):
         target.write_bytes(damaged)
-        with pytest.raises(DataError, match=rf"{target}.*{reason}.*delete it and run again"):
+        with pytest.raises(DataError, match=rf"{target} is damaged .*delete it and run again"):
             fetch([server.address], target, len(CONTENT), MD5)
     assert server.asked == 0
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from btsee_lib.data import fashion_mnist
-from btsee_lib.data.fashion_mnist import DataError, ensure, read, verify
+from btsee_lib.data.fashion_mnist import DataError, ensure, read
 
 IMAGES, LABELS = "train-images-idx3-ubyte", "t10k-labels-idx1-ubyte"
 
@@ -33,7 +33,7 @@ def published(tmp_path, monkeypatch):
     monkeypatch.setattr(fashion_mnist, "MD5", digests)
     monkeypatch.setattr(fashion_mnist, "SYSTEM_FOLDER", tmp_path / "system")
     monkeypatch.setattr("torchvision.datasets.FashionMNIST", offline)
-    monkeypatch.setattr(fashion_mnist.shutil, "which", lambda _: None)
+    monkeypatch.setattr(fashion_mnist, "_run", offline)
     return contents
 
 
@@ -53,20 +53,14 @@ def test_whole_files_are_accepted_and_left_alone(folder, published):
     assert {name: (folder / name).stat().st_mtime_ns for name in published} == times
 
 
+@pytest.mark.parametrize("damage", [lambda content: content[:-1] + b"?", lambda content: content[:100]])
 @pytest.mark.parametrize("name", [IMAGES, LABELS])
-def test_an_altered_file_is_refused_by_name(folder, published, name):
+def test_an_altered_or_truncated_file_is_refused_by_name(folder, published, name, damage):
     install(folder, published)
-    (folder / name).write_bytes(published[name][:-1] + b"?")
+    (folder / name).write_bytes(damage(published[name]))
     with pytest.raises(DataError, match=r"is damaged .*delete it and run again") as caught:
         ensure(folder)
     assert str(folder / name) in str(caught.value)
-
-
-def test_a_truncated_file_is_refused_by_name(folder, published):
-    install(folder, published)
-    (folder / IMAGES).write_bytes(published[IMAGES][:100])
-    with pytest.raises(DataError, match=IMAGES):
-        ensure(folder)
 
 
 @pytest.mark.parametrize("damage", [lambda content: content[:30], lambda _: b"not gzip at all", lambda _: b""])
@@ -109,8 +103,7 @@ def test_without_any_source_the_error_names_folder_files_and_each_reason(folder,
     assert str(folder) in message
     assert all(name in message for name in published)
     assert all(source in message for source in fashion_mnist.SOURCES)
-    assert "network is unreachable" in message
-    assert "apt-get is not on this machine" in message
+    assert message.count("(network is unreachable)") == 2
     assert not any((folder / name).exists() for name in published)
 
 
@@ -170,14 +163,6 @@ def test_sources_are_tried_in_order_until_one_serves(folder, published, monkeypa
     assert_installed(folder, published)
 
 
-def test_local_files_come_before_the_system_folder_and_both_before_any_download():
-    data_folder, system_folder, torchvision, package = fashion_mnist.SOURCES
-    assert "data folder" in data_folder
-    assert "system folder" in system_folder
-    assert "torchvision" in torchvision
-    assert "without installing" in package
-
-
 def test_torchvision_serves_where_nothing_is_local(folder, published, monkeypatch):
     def download(root, download):
         assert download
@@ -188,23 +173,20 @@ def test_torchvision_serves_where_nothing_is_local(folder, published, monkeypatc
     assert_installed(folder, published)
 
 
-def test_the_debian_package_serves_last_with_fresh_lists_if_there_are_none(folder, published, monkeypatch):
+def test_the_debian_package_serves_last_with_lists_of_its_own(folder, published, monkeypatch):
     commands = []
 
     def run(command, scratch):
         commands.append(command)
-        if command == ["apt-get", "download", fashion_mnist.PACKAGE]:
-            raise RuntimeError("no package lists")
         if command[-2:] == ["download", fashion_mnist.PACKAGE]:
             (scratch / "package.deb").touch()
         if command[0] == "dpkg":
             unpacked = scratch / "unpacked" / fashion_mnist.SYSTEM_FOLDER.relative_to("/")
             install(unpacked, published, compressed=True)
 
-    monkeypatch.setattr(fashion_mnist.shutil, "which", lambda name: f"/usr/bin/{name}")
     monkeypatch.setattr(fashion_mnist, "_run", run)
     assert "unpacked without installing it" in ensure(folder)
-    assert [command[0] for command in commands] == ["apt-get"] * 3 + ["dpkg"]
+    assert [command[0] for command in commands] == ["apt-get"] * 2 + ["dpkg"]
     assert_installed(folder, published)
 
 
@@ -226,13 +208,6 @@ def test_an_interrupted_write_leaves_no_final_name(folder, published, monkeypatc
     assert IMAGES not in "".join(path.name for path in folder.iterdir())
     ensure(folder)
     assert_installed(folder, published)
-
-
-def test_verify_returns_the_uncompressed_bytes_however_they_were_compressed(tmp_path, published):
-    for level in (1, 9):
-        path = tmp_path / f"{LABELS}.gz"
-        path.write_bytes(gzip.compress(published[LABELS], compresslevel=level))
-        assert verify(path) == published[LABELS]
 
 
 def test_read_returns_the_published_images_and_labels(repository, splits):

@@ -1,5 +1,4 @@
 import io
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -89,25 +88,6 @@ def test_pictures_in_train_valid_and_test_stay_there_with_their_labels(load, spl
     assert "54 images read" in splits.source
 
 
-def test_unsplit_pictures_are_split_60_20_20_with_the_shares_of_the_classes(load, unsplit, tmp_path):
-    splits = load(write_folder(tmp_path / "mine", unsplit))
-    assert splits.classes == CLASSES
-    paths = {name: paths_of(splits, name) for name in SPLITS}
-    assert {name: len(each) for name, each in paths.items()} == {"train": 34, "valid": 10, "test": 10}
-    assert sorted(chain(*paths.values())) == sorted(unsplit)
-    for name in SPLITS:
-        each = getattr(splits, name)
-        assert np.array_equal(each.images.numpy(), [pixels(unsplit[path]) for path in paths[name]])
-        assert np.ptp(each.labels.bincount().numpy()) <= 1
-
-
-def test_the_seed_alone_decides_the_split(load, unsplit, tmp_path):
-    path = write_folder(tmp_path / "mine", unsplit)
-    first, other, again = (load(path, seed=seed) for seed in (1, 2, 1))
-    assert first.digest == again.digest
-    assert sorted(paths_of(first, "test")) != sorted(paths_of(other, "test"))
-
-
 @pytest.mark.parametrize("layout", ["split", "unsplit"])
 def test_an_archive_and_its_folder_give_the_same_arrays(load, request, tmp_path, layout):
     pictures = request.getfixturevalue(layout)
@@ -164,19 +144,6 @@ def test_no_path_is_refused_with_the_remedy(refused):
 
 def test_a_path_where_nothing_is_is_refused(refused, tmp_path):
     assert f"{tmp_path / 'nowhere'} does not exist: correct data.path" in refused(tmp_path / "nowhere")
-
-
-def test_a_folder_without_pictures_is_refused_with_the_layouts_that_are_known(refused, tmp_path):
-    path = write_folder(tmp_path / "mine", {"train/cat/list.txt": b"", "lying_about.png": b""})
-    message = refused(path)
-    assert message.startswith(f"{path} holds no pictures in class folders")
-    assert "train/, valid/ and test/" in message
-
-
-def test_a_class_too_small_to_be_split_is_named(refused, unsplit, tmp_path):
-    few = [path for path in unsplit if path.startswith("dog/")][4:]
-    path = write_folder(tmp_path / "mine", {each: unsplit[each] for each in unsplit if each not in few})
-    assert f"{path}: the class 'dog' has 4 readable pictures, too few" in refused(path)
 
 
 @pytest.mark.parametrize(

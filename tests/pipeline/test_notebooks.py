@@ -21,7 +21,7 @@ def executed_notebook(seconds="0.123", pieces=("one\n", "two\n")):
     cells = [
         new_markdown_cell("# Title"),
         new_code_cell("x = 1", metadata={"tags": ["parameters"]}, execution_count=1),
-        new_code_cell("x = 2", metadata={"tags": ["injected-parameters"]}, execution_count=2),
+        new_code_cell("x = 2", execution_count=2),
         new_code_cell("print(x)", execution_count=3, outputs=outputs),
     ]
     for cell in cells:

@@ -87,13 +87,6 @@ def test_the_homes_in_the_repository_are_what_their_profiles_lead_to(repository,
             assert (home / name).read_text() == (made / name).read_text(), f"{home.name}/{name}"
 
 
-def test_setting_a_profile_up_again_leaves_its_files_alone(root):
-    home = set_up_profile("cifar-10")
-    before = [(home / name).stat().st_mtime_ns for name in ("params.yaml", "dvc.yaml")]
-    set_up_profile("cifar-10")
-    assert [(home / name).stat().st_mtime_ns for name in ("params.yaml", "dvc.yaml")] == before
-
-
 def test_only_what_a_profile_names_is_changed(parameters):
     merged = merge(parameters, {"backbone": {"width": 24}}, "profiles/p.yaml")
     assert merged.pop("backbone") == parameters["backbone"] | {"width": 24}

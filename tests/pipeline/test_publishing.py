@@ -1,4 +1,5 @@
 import json
+import subprocess
 import sys
 
 import nbformat
@@ -8,6 +9,7 @@ from nbformat.v4 import new_notebook
 
 from btsee_lib.pipeline import __main__ as command_line
 from btsee_lib.pipeline import publishing
+from btsee_lib.plots import FIGURES
 from btsee_lib.store import claims_of_profiles
 
 NAME = "02_backbone"
@@ -136,7 +138,7 @@ def test_an_action_needs_a_name(monkeypatch, capsys):
 def test_what_does_not_exist_cannot_be_published(workspace, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["pipeline", "publish", NAME])
     with pytest.raises(SystemExit, match=f"error: no notebook '{NAME}' in notebooks/"):
-        command_line.main_with_clear_errors()
+        command_line.main()
     assert published(workspace / "reports") == {}
 
 
@@ -147,8 +149,13 @@ def test_figures_of_ones_own_are_drawn_by_the_name_of_their_table(made, monkeypa
         "@drawn_from_table\ndef no_figure(table):\n    return plt.figure()\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr("btsee_lib.plots.style.FIGURES", {})
-    publishing.register_figures("own_figures")
-    from btsee_lib.plots.style import FIGURES
+    monkeypatch.setitem(FIGURES, "no_figure", None)
+    monkeypatch.setattr(sys, "argv", ["pipeline", "publish", NAME, "--figures", "own_figures"])
+    command_line.main()
+    assert (made / "reports" / "figures" / "no_figure.png").is_file()
 
-    assert list(FIGURES) == ["no_figure"]
+
+def test_an_action_imports_nothing_that_another_one_needs(made):
+    code = "import sys; from btsee_lib.pipeline import __main__; __main__.main(); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code, "times"], capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("False\n")

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import pandas as pd
 import pytest
@@ -37,6 +38,8 @@ def two_experiments(workspace, repository):
     write_results(workspace / "reports" / "small", 0.7, "not reproduced here")
     parameters["data"]["name"], parameters["backbone"]["width"] = "cifar-10", 32
     (workspace / "reports" / "small" / "params.yaml").write_text(yaml.safe_dump(parameters))
+    (workspace / "reports" / "experiments").mkdir()
+    shutil.copy(workspace / "reports/small/tables/claims.csv", workspace / "reports/experiments/small.csv")
     return workspace
 
 
