@@ -60,7 +60,7 @@ def configuration_times(
         ``m1, m2, ..., accuracy`` and ``drop`` (points) on test; ``milliseconds`` (mean of an image)
         and ``valid_drop`` on valid; all are means over the seeds.
     """
-    decisions = evaluate_configurations(trees, features, times, parameters)
-    averaged = mean_over_seeds(decisions.table[decisions.table["calibration"] == SURVIVORS])
+    decisions = evaluate_configurations(trees, features, times, parameters, calibrations=[SURVIVORS])
+    averaged = mean_over_seeds(decisions.table)
     averaged["milliseconds"] = (1 - averaged["valid_reduction"]) * times.backbone
     return averaged[[*margin_columns(averaged), "accuracy", "drop", "milliseconds", "valid_drop"]]
