@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+import psutil
 import torch
 from tqdm import tqdm
 
@@ -44,17 +45,12 @@ TRAIN_SHARE = 5 / 7  # of the images, as in the published data set; the rest are
 EPOCH_PART = 10  # an epoch of training is measured on this fraction of the images: it takes longest
 NOTHING_LEAVES = {"margins": [[-1.0, -0.99, -0.98, -0.97]] * 3, "bar_ceiling": 2.0}
 INTERVAL = 0.005  # seconds between two looks
-STATUS = Path("/proc/self/status")
 
 
 def anonymous_memory() -> float:
     """Megabytes of anonymous memory that this process holds now; nan where the system does not tell."""
-    try:
-        lines = STATUS.read_text().splitlines()
-    except OSError:
-        return float("nan")
-    sizes = [line.split()[1] for line in lines if line.startswith("RssAnon:")]
-    return int(sizes[0]) * 1024 / 1e6 if sizes else float("nan")
+    held = psutil.Process().memory_info()
+    return (held.rss - held.shared) / 1e6 if hasattr(held, "shared") else float("nan")
 
 
 class PeakMemory:

@@ -15,9 +15,9 @@ import pytest
 import yaml
 from small_cinic10 import write_archive
 
-from btsee_lib.deployment.measurements import TABLES
 from btsee_lib.experiment import repository_root
 from btsee_lib.plots import FIGURES
+from btsee_lib.store.deployment_results import TABLES
 
 pytestmark = pytest.mark.pipeline
 ROOT = repository_root(Path(__file__).parent)

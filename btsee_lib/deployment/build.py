@@ -1,4 +1,4 @@
-"""From a recommended configuration to a cascade that is taken away, and what one wants to know of it."""
+"""From a recommended configuration to a cascade that is taken away, and what it answers, image by image."""
 
 from collections.abc import Callable, Iterable, Sequence
 
@@ -8,11 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from btsee_lib.calibration import CPM, ExitRule, Terms
-from btsee_lib.cascade import Cascade, Exits, simulate
+from btsee_lib.cascade import Cascade, Exits
 from btsee_lib.config import BoostingParameters, BranchParameters
-from btsee_lib.data.splits import Splits
 from btsee_lib.evaluation import BTS_EE, Calibrator, of_cell, recommend
-from btsee_lib.features import Features, walk_stages
+from btsee_lib.features import Features
 from btsee_lib.fitting import initial_branch
 from btsee_lib.trees import BranchTree, margin_columns
 from btsee_lib.uncertainty import ratio_interval
@@ -36,9 +35,8 @@ def recommended_margins(
         strictest ones.
     """
     strictest = tuple(min(each) for each in parameters.margins)
-    chosen = of_cell(recommend(table, drops), BTS_EE)
-    names = margin_columns(chosen)
-    rows = dict(zip(chosen["max_drop"], chosen[names].itertuples(index=False, name=None), strict=True))
+    chosen = of_cell(recommend(table, drops), BTS_EE).set_index("max_drop")
+    rows = {row[0]: row[1:] for row in chosen[margin_columns(chosen)].itertuples(name=None)}
     return {drop: rows.get(drop, strictest) for drop in sorted(set(drops))}
 
 
@@ -83,25 +81,6 @@ def in_batches(
     return Exits(*(torch.cat([torch.as_tensor(part) for part in each]) for each in zip(*answers, strict=True)))
 
 
-def computed_outputs(
-    cascade: Cascade, splits: Splits, images: Tensor, batch_size: int = 500
-) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """Confidence and class of every branch, (B, N) each, and of the backbone, (N,), for raw images.
-
-    Computed anew, every stage of every image: for where the stored features have fewer bits.
-    """
-    parts = []
-    with torch.inference_mode():
-        for batch in images.split(batch_size):
-            squeezed, logits = walk_stages(
-                cascade.backbone, splits.normalise(batch), cascade.branches[0].squeeze
-            )
-            heard = [branch(each) for branch, each in zip(cascade.branches, squeezed, strict=True)]
-            parts.append(cascade.rule.outputs(torch.stack([*heard, logits])))
-    confidence, predicted = (torch.cat(each, dim=1) for each in zip(*parts, strict=True))
-    return (confidence[:-1], predicted[:-1]), (confidence[-1], predicted[-1])
-
-
 def agreement(
     expected: Sequence, found: Sequence, confidence: Tensor, predicted: Tensor, thresholds: Tensor
 ) -> dict[str, float]:
@@ -120,7 +99,7 @@ def agreement(
         and ``largest_difference`` of the confidence where the exits agree.
     """
     labels, exits = (torch.as_tensor(found[i]) != expected[i] for i in (0, 1))
-    needed = torch.stack([thresholds[b][predicted[b]] for b in range(len(thresholds))])
+    needed = thresholds.gather(1, predicted)
     # The branch where the ways part is the earlier of the two exits; the last exit decides nothing.
     parting = torch.minimum(torch.as_tensor(found[1]), expected[1]).clamp(max=len(thresholds) - 1)
     near = exits & ((confidence - needed).abs().gather(0, parting[None])[0] < NEAR)
@@ -129,7 +108,7 @@ def agreement(
         "images": len(labels),
         "other_label": int(labels.sum()),
         "other_exit": int(exits.sum()),
-        "near_threshold": int(((labels | exits) & near).sum()),
+        "near_threshold": int(near.sum()),
         "unexplained": int(((labels | exits) & ~near).sum()),
         "largest_difference": float(difference.max()) if len(difference) else 0.0,
     }
@@ -147,29 +126,6 @@ def against_static(cascades_correct: np.ndarray, static_correct: np.ndarray) -> 
     difference = cascades_correct.mean(0) - static_correct
     low, high = ratio_interval(difference, np.ones_like(difference))
     return 100 * difference.mean(), 100 * low, 100 * high
-
-
-def correct_by_seed(
-    trees: Iterable[BranchTree], margins: tuple[float, ...], features: Features, terms: Terms
-) -> np.ndarray:
-    """Which test images a configuration gets right, for the branches of each tree: bool (S, N)."""
-    test, rows = features["test"], []
-    for tree in trees:
-        outputs, thresholds = Calibrator(tree, features, terms).calibrated(margins)
-        rows.append((simulate(*outputs["test"], test.predicted, thresholds).label == test.labels).numpy())
-    return np.stack(rows)
-
-
-def executed_nodes(profile: Sequence[dict], segments: Sequence[str]) -> dict[str, int]:
-    """Count the operators that ran in each segment, from a profile of ONNX Runtime.
-
-    Parameters
-    ----------
-    profile : its events.
-    segments : names such as ``stage_1``, the beginnings of the operators' names.
-    """
-    ran = {event["name"] for event in profile if event.get("cat") == "Node"}
-    return {segment: sum(name.startswith(f"{segment}/") for name in ran) for segment in segments}
 
 
 def easiest_to_hardest(exits: Tensor, confidence: Tensor, number: int) -> list[Tensor]:

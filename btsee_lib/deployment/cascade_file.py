@@ -1,6 +1,6 @@
 """A cascade in one file: weights, thresholds, and a description of what they need and what they reach.
 
-The file holds tensors and text only. Reading it runs no code that comes with it.
+The file holds tensors and text only. Reading it runs no code that comes with it. A card tells people the same.
 """
 
 from pathlib import Path
@@ -12,10 +12,12 @@ from torch import Tensor
 from btsee_lib.backbone import BACKBONES
 from btsee_lib.branches import new_branch
 from btsee_lib.cascade import Cascade
+from btsee_lib.data.splits import Splits
 from btsee_lib.exit_rules import EXIT_RULES
 from btsee_lib.features import walk_stages
 
 FORMAT = 3
+CARD = Path(__file__).with_name("model_card.md")
 
 
 class CascadeFileError(ValueError):
@@ -55,12 +57,7 @@ class Description(BaseModel):
             )
         return self
 
-    def normalise(self, images: Tensor) -> Tensor:
-        """Turn uint8 images (N, C, H, W) into what ``Cascade.predict`` takes."""
-        mean, std = (
-            torch.tensor(each, device=images.device).view(1, -1, 1, 1) for each in (self.mean, self.std)
-        )
-        return (images.float() / 255 - mean) / std
+    normalise = Splits.normalise  # by the same two names
 
 
 def new_cascade(description: Description, thresholds: Tensor | None = None) -> Cascade:
@@ -115,7 +112,16 @@ def load_cascade(path: Path) -> tuple[Cascade, Description]:
         If the file is missing, damaged, of another format, or its parts do not fit each other.
     """
     path = Path(path)
-    content = _read(path)
+    if not path.is_file():
+        raise CascadeFileError(f"{path} does not exist: name a file that save_cascade wrote")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception:
+        raise CascadeFileError(
+            f"{path.name} is damaged or is no cascade: get it again, or save it again"
+        ) from None
+    if not isinstance(content, dict):
+        raise CascadeFileError(f"{path.name} is no cascade: name a file that save_cascade wrote")
     if content.get("format") != FORMAT:
         raise CascadeFileError(
             f"{path.name} is of format {content.get('format')}: this version reads format {FORMAT}; "
@@ -134,15 +140,33 @@ def load_cascade(path: Path) -> tuple[Cascade, Description]:
     return cascade, description
 
 
-def _read(path: Path) -> dict:
-    if not path.is_file():
-        raise CascadeFileError(f"{path} does not exist: name a file that save_cascade wrote")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception:
-        raise CascadeFileError(
-            f"{path.name} is damaged or is no cascade: get it again, or save it again"
-        ) from None
-    if not isinstance(content, dict):
-        raise CascadeFileError(f"{path.name} is no cascade: name a file that save_cascade wrote")
-    return content
+def model_card(about: Description, thresholds: Tensor) -> str:
+    """Write the card that goes with a cascade, in Markdown.
+
+    Parameters
+    ----------
+    about : with the numbers ``images, accuracy, backbone_accuracy, reduction, backbone_macs``
+        and ``exit1`` ... in ``measured``.
+    thresholds : (B, K).
+    """
+    percent = {name: 100 * value for name, value in about.measured.items()}
+    branches, sizes = range(1, len(thresholds) + 1), [str(size) for size in about.image_shape]
+    shown = [
+        ["never" if value == torch.inf else f"{value:.5f}" for value in row] for row in thresholds.T.tolist()
+    ]
+    return CARD.read_text().format(
+        about=about,
+        percent=percent,
+        branches=len(branches),
+        one_image=", ".join(["1", *sizes]),
+        shape=" x ".join(sizes),
+        images=about.measured["images"],
+        macs=about.measured["backbone_macs"] / 1e6,
+        shares=", ".join(f"{percent[f'exit{number}']:.1f} %" for number in range(1, len(branches) + 2)),
+        margins=", ".join(f"{100 * margin:g}" for margin in about.margins),
+        header=" | ".join(f"branch {number}" for number in branches),
+        rule=" | ".join("---" for _ in branches),
+        thresholds="\n".join(
+            f"| {' | '.join([n, *row])} |" for n, row in zip(about.classes, shown, strict=True)
+        ),
+    )

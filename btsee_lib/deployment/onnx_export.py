@@ -6,7 +6,6 @@ normalisation, the thresholds and, as metadata, everything that a user of the fi
 """
 
 import copy
-import hashlib
 import json
 import math
 import warnings
@@ -15,15 +14,16 @@ from pathlib import Path
 
 import onnx
 import torch
-from onnx import ModelProto, NodeProto, TensorProto, compose, helper, numpy_helper
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, compose, helper, numpy_helper
 from torch import Tensor, nn
 
 from btsee_lib.cascade import Cascade
-from btsee_lib.deployment.cascade_file import FORMAT, Description
+from btsee_lib.deployment.cascade_file import Description
+from btsee_lib.deployment.onnx_runner import FORMAT
 
 SINGLE = "cascade.onnx"
 OUTPUTS = ("label", "exit", "confidence")
-Exported = dict[str, ModelProto]  # segments, by a digest of all that is in them
+Exported = dict[tuple, ModelProto]  # segments, by what is in them
 
 
 class Segment(nn.Module):
@@ -40,8 +40,8 @@ class Segment(nn.Module):
         self.description = description if first == 0 else None
         self.stages = nn.Sequential(*cascade.backbone.stages[first : last + 1])
         self.is_last = last == len(cascade.branches)
-        if not self.is_last:
-            self.branch, self.thresholds = cascade.branches[last], cascade.thresholds[last]
+        self.branch = None if self.is_last else cascade.branches[last]
+        self.thresholds = None if self.is_last else cascade.thresholds[last]
 
     def forward(self, entering: Tensor) -> tuple[Tensor, ...]:
         """Run the stages and the exit's classifier."""
@@ -71,26 +71,22 @@ def export(cascade: Cascade, description: Description, folder: Path, exported: E
 
     Parameters
     ----------
-    exported : given the same dict again, a segment whose weights were exported before is not exported
-        again; that takes seconds. Thresholds are added afterwards and may be others.
+    exported : given the same dict again, a segment of the same modules is not exported again; that takes
+        seconds. Thresholds are added afterwards and may be others.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for stale in folder.glob("stage_*.onnx"):  # of other branches being open
         stale.unlink()
     pieces = _export(cascade, description, {} if exported is None else exported)
-    for segment, model in pieces:
-        _write(model, cascade, description, segment.number, folder / f"{segment.name}.onnx")
-    _write(_single(pieces, description), cascade, description, len(cascade.branches), folder / SINGLE)
-
-
-def _single(pieces: Sequence[tuple[Segment, ModelProto]], description: Description) -> ModelProto:
-    parts = [(segment, compose.add_prefix(model, f"{segment.name}/")) for segment, model in pieces]
-    graph, first = _nested(parts), parts[0][1]
-    _rename(graph, first.graph.input[0].name, "image")
-    for output, name in zip(list(graph.output), OUTPUTS, strict=True):
-        _rename(graph, output.name, name)
-    graph.input.append(helper.make_tensor_value_info("image", TensorProto.UINT8, (1, *description.image_shape)))
-    return helper.make_model(graph, opset_imports=first.opset_import, ir_version=first.ir_version)
+    models = [(f"{segment.name}.onnx", segment.number, model) for segment, model in pieces]
+    for name, number, model in [*models, (SINGLE, len(cascade.branches), _single(pieces, description))]:
+        metadata = {key: json.dumps(value) for key, value in description.model_dump(mode="json").items()}
+        metadata |= {"format": str(FORMAT), "exit": str(number), "thresholds": _as_text(cascade.thresholds)}
+        helper.set_model_props(model, metadata | {"segments": str(len(pieces))})
+        onnx.checker.check_model(model, full_check=True)
+        partial = folder / f".{name}.partial"
+        partial.write_bytes(model.SerializeToString(deterministic=True))
+        partial.replace(folder / name)
 
 
 def _export(cascade: Cascade, description: Description, exported: Exported) -> list[tuple[Segment, ModelProto]]:
@@ -98,11 +94,11 @@ def _export(cascade: Cascade, description: Description, exported: Exported) -> l
     pieces = []
     with torch.inference_mode():
         for segment in segments(cascade, description):
-            outputs = ["label", "confidence"] + ([] if segment.is_last else ["feature_map"])
-            name, digest = "entering" if pieces else "images", _digest(segment, entering)
-            if digest not in exported:
-                exported[digest] = _export_segment(segment, entering, name, outputs)
-            model = copy.deepcopy(exported[digest])
+            key = (segment.name, segment.rule, description.image_shape, description.mean, description.std)
+            key += (*segment.stages, segment.branch)
+            if key not in exported:
+                exported[key] = _export_segment(segment, entering, "entering" if pieces else "images")
+            model = copy.deepcopy(exported[key])
             if not segment.is_last:
                 _add_decision(model, segment.thresholds)
             pieces.append((segment, model))
@@ -110,24 +106,15 @@ def _export(cascade: Cascade, description: Description, exported: Exported) -> l
     return pieces
 
 
-def _digest(segment: Segment, entering: Tensor) -> str:
-    about = segment.description
-    normalisation = (about.mean, about.std) if about else ()
-    rule = (type(segment.rule), vars(segment.rule))
-    digest = hashlib.sha256(f"{segment} {segment.name} {rule} {normalisation} {entering.shape}".encode())
-    for tensor in segment.state_dict().values():
-        digest.update(tensor.numpy().tobytes())
-    return digest.hexdigest()
-
-
-def _export_segment(segment: Segment, entering: Tensor, name: str, outputs: Sequence[str]) -> ModelProto:
+def _export_segment(segment: Segment, entering: Tensor, name: str) -> ModelProto:
+    outputs = ["label", "confidence"] + ([] if segment.is_last else ["feature_map"])
     with warnings.catch_warnings():  # the exporter warns of its own use of torch
         warnings.simplefilter("ignore", FutureWarning)
         program = torch.onnx.export(
             segment,
             (entering.clone(),),
             input_names=[name],
-            output_names=list(outputs),
+            output_names=outputs,
             dynamic_shapes=({0: torch.export.Dim("batch")},),
             dynamo=True,
             verbose=False,
@@ -158,75 +145,61 @@ def _forget_origins(model: ModelProto) -> None:
         item.doc_string = ""
 
 
-def _nested(parts: Sequence[tuple[Segment, ModelProto]]) -> onnx.GraphProto:
-    """Build the graph of the first segment, with all later ones inside its ``If``."""
-    (segment, model), later = parts[0], parts[1:]
-    prefix, nodes = f"{segment.name}/", list(model.graph.node)
-    answer = _answer(segment, prefix)
-    if segment.is_last:
-        return _graph(segment.name, [*nodes, *answer], f"{prefix}answer/", model.graph.initializer)
-    rest = _nested(later)
-    _rename(rest, later[0][1].graph.input[0].name, f"{prefix}feature_map")
+def _single(pieces: Sequence[tuple[Segment, ModelProto]], description: Description) -> ModelProto:
+    """Put each segment inside the ``If`` of the one before it, from the last to the first."""
+    graph, first = None, pieces[0][1]
+    sources = ["image", *(f"{segment.name}/feature_map" for segment, _ in pieces)]
+    for source, (segment, piece) in reversed(list(zip(sources, pieces, strict=False))):
+        prefix = f"{segment.name}/"
+        own = compose.add_prefix(piece, prefix).graph
+        entering = own.input[0].name
+        for node in own.node:
+            node.input[:] = [source if name == entering else name for name in node.input]
+        results = "" if source == "image" else f"{prefix}{'answer' if segment.is_last else 'result'}/"
+        nodes = [*own.node, *_decision(segment, results, graph)]
+        graph = _graph(segment.name, nodes, results, own.initializer)
+    graph.input.append(helper.make_tensor_value_info("image", TensorProto.UINT8, (1, *description.image_shape)))
+    return helper.make_model(graph, opset_imports=first.opset_import, ir_version=first.ir_version)
+
+
+def _decision(segment: Segment, results: str, later: GraphProto | None) -> list[NodeProto]:
+    """Hand the answer out, or what the later segments find; ``results`` begins the names of both."""
+    prefix = f"{segment.name}/"
+    if later is None:
+        return _answer(segment, results)
+    answer = f"{prefix}answer/"
     branching = helper.make_node(
         "If",
         [f"{prefix}leaves"],
-        [f"{prefix}result/{name}" for name in OUTPUTS],
+        [f"{results}{name}" for name in OUTPUTS],
         name=f"{prefix}if",
-        then_branch=_graph(f"{segment.name}_answer", answer, f"{prefix}answer/"),
-        else_branch=rest,
+        then_branch=_graph(f"{segment.name}_answer", _answer(segment, answer), answer),
+        else_branch=later,
     )
-    return _graph(segment.name, [*nodes, branching], f"{prefix}result/", model.graph.initializer)
+    return [branching]
 
 
-def _answer(segment: Segment, prefix: str) -> list[NodeProto]:
+def _answer(segment: Segment, results: str) -> list[NodeProto]:
     number = helper.make_tensor("value", TensorProto.INT64, (1,), [segment.number])
     return [
-        helper.make_node("Identity", [f"{prefix}label"], [f"{prefix}answer/label"]),
-        helper.make_node("Constant", [], [f"{prefix}answer/exit"], value=number),
-        helper.make_node("Identity", [f"{prefix}confidence"], [f"{prefix}answer/confidence"]),
+        helper.make_node("Identity", [f"{segment.name}/label"], [f"{results}label"]),
+        helper.make_node("Constant", [], [f"{results}exit"], value=number),
+        helper.make_node("Identity", [f"{segment.name}/confidence"], [f"{results}confidence"]),
     ]
 
 
 def _graph(
-    name: str, nodes: Sequence[NodeProto], prefix: str, initializers: Sequence[TensorProto] = ()
-) -> onnx.GraphProto:
+    name: str, nodes: Sequence[NodeProto], results: str, initializers: Sequence[TensorProto] = ()
+) -> GraphProto:
     types = (TensorProto.INT64, TensorProto.INT64, TensorProto.FLOAT)
     outputs = [
-        helper.make_tensor_value_info(prefix + output, kind, (1,))
+        helper.make_tensor_value_info(results + output, kind, (1,))
         for output, kind in zip(OUTPUTS, types, strict=True)
     ]
     return helper.make_graph(nodes, name, [], outputs, initializer=initializers)
-
-
-def _rename(graph: onnx.GraphProto, old: str, new: str) -> None:
-    """Give a value of a graph another name, wherever it is made, used, or handed out."""
-    for node in graph.node:
-        for names in (node.input, node.output):
-            names[:] = [new if name == old else name for name in names]
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                _rename(attribute.g, old, new)
-    for output in graph.output:
-        output.name = new if output.name == old else output.name
-
-
-def _write(model: ModelProto, cascade: Cascade, description: Description, number: int, path: Path) -> None:
-    """Add the metadata, check the model, and save it."""
-    metadata = {name: json.dumps(value) for name, value in description.model_dump(mode="json").items()}
-    metadata |= {"format": str(FORMAT), "exit": str(number), "thresholds": _as_text(cascade.thresholds)}
-    metadata["segments"] = str(cascade.closed.count(False) + 1)
-    helper.set_model_props(model, metadata)
-    _save(model, path)
 
 
 def _as_text(thresholds: Tensor) -> str:
     """Thresholds as JSON, which has no infinity: null lets no sample of a class leave, -3e38 all of them."""
     rows = thresholds.clamp(min=torch.finfo(thresholds.dtype).min).tolist()
     return json.dumps([[None if value == math.inf else value for value in row] for row in rows])
-
-
-def _save(model: ModelProto, path: Path) -> None:
-    onnx.checker.check_model(model, full_check=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(model.SerializeToString(deterministic=True))
-    partial.replace(path)

@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,20 +34,20 @@ class OnnxCascade:
     """
 
     def __init__(self, path: Path, threads: int = 1):
-        self.session = open_model(path, threads)
+        self.session, self.metadata = open_model(path, threads)
         if self.session.get_inputs()[0].name != "image":
             raise OnnxFileError(
                 f"{Path(path).name} is the model of a stage: name cascade.onnx, or use OnnxStages"
             )
-        self.metadata = metadata(self.session)
 
     def predict(self, images: np.ndarray) -> Answers:
         """Classify raw images uint8 (N, C, H, W), one after the other."""
-        check_images(images, self.metadata)
-        answers = [self.session.run(None, {"image": images[i : i + 1]}) for i in range(len(images))]
-        if not answers:
-            return _no_answers(0)
-        return Answers(*(np.concatenate(each) for each in zip(*answers, strict=True)))
+        answers = _no_answers(images, self.metadata)
+        for position in range(len(images)):
+            found = self.session.run(None, {"image": images[position : position + 1]})
+            for values, value in zip(answers, found, strict=True):
+                values[position] = value[0]
+        return answers
 
 
 class OnnxStages:
@@ -62,19 +63,17 @@ class OnnxStages:
         paths = sorted(Path(folder).glob("stage_*.onnx"))
         if not paths:
             raise OnnxFileError(f"{folder} holds no stage_*.onnx: name a folder that onnx_export.export wrote")
-        self.sessions = [open_model(path, threads) for path in paths]
-        self.inputs = [session.get_inputs()[0].name for session in self.sessions]
-        self.exits = [metadata(session)["exit"] for session in self.sessions]
-        self.metadata = metadata(self.sessions[0])
-        if len(self.sessions) != self.metadata["segments"]:
+        self.sessions, told = zip(*(open_model(path, threads) for path in paths), strict=True)
+        self.metadata, self.exits = told[0], [each["exit"] for each in told]
+        if len(paths) != self.metadata["segments"]:
             raise OnnxFileError(
                 f"{folder} holds {len(paths)} models of {self.metadata['segments']}: export all of them again"
             )
+        self.inputs = [session.get_inputs()[0].name for session in self.sessions]
 
     def predict(self, images: np.ndarray) -> Answers:
         """Classify raw images uint8 (N, C, H, W) in one batch; the order of results is theirs."""
-        check_images(images, self.metadata)
-        answers = _no_answers(len(images))
+        answers = _no_answers(images, self.metadata)
         remaining, entering = np.arange(len(images)), images
         for session, name, number in zip(self.sessions, self.inputs, self.exits, strict=True):
             if len(remaining) == 0:
@@ -89,8 +88,17 @@ class OnnxStages:
         return answers
 
 
-def open_model(path: Path, threads: int = 1) -> onnxruntime.InferenceSession:
-    """Open a model on the CPU.
+def _no_answers(images: np.ndarray, metadata: dict[str, Any]) -> Answers:
+    """Make room for the answers to images, if these are uint8 (N, C, H, W) of the model's size."""
+    expected = tuple(metadata["image_shape"])
+    if images.dtype != np.uint8 or images.shape[1:] != expected:
+        sizes = ", ".join(str(size) for size in expected)
+        raise ValueError(f"images are {images.dtype} {images.shape}: expected uint8 (N, {sizes})")
+    return Answers(*(np.zeros(len(images), kind) for kind in (np.int64, np.int64, np.float32)))
+
+
+def open_model(path: Path, threads: int = 1) -> tuple[onnxruntime.InferenceSession, dict[str, Any]]:
+    """Open a model on the CPU, and read what it says of itself: classes, image shape, margins, accuracy.
 
     Raises
     ------
@@ -110,40 +118,30 @@ def open_model(path: Path, threads: int = 1) -> onnxruntime.InferenceSession:
     except Exception:
         raise OnnxFileError(f"{path.name} is damaged or is no ONNX model: export it again") from None
     try:
-        found = metadata(session).get("format")
+        told = {name: json.loads(text) for name, text in session.get_modelmeta().custom_metadata_map.items()}
     except ValueError:  # of another maker, whose metadata are no JSON
-        found = None
-    if found != FORMAT:
+        told = {}
+    if (found := told.get("format")) != FORMAT:
         raise OnnxFileError(f"{path.name} is of format {found}: this version reads {FORMAT}; export it again")
-    return session
+    return session, told
 
 
-def profile(path: Path, images: np.ndarray) -> list[dict[str, Any]]:
-    """Run a single model on one image and return the events that ONNX Runtime noted, in order.
+def operators_run(path: Path, image: np.ndarray, segments: Sequence[str]) -> dict[str, int]:
+    """Count the operators of each segment that a single model ran for an image, as ONNX Runtime notes them.
 
     The graph is run as it was exported, not optimised, so that operators keep their names.
+
+    Parameters
+    ----------
+    image : raw, uint8 (1, C, H, W).
+    segments : names such as ``stage_1``, the beginnings of the operators' names.
     """
     with tempfile.TemporaryDirectory() as folder:
         options = onnxruntime.SessionOptions()
         options.enable_profiling, options.profile_file_prefix = True, str(Path(folder) / "profile")
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        session.run(None, {"image": images[:1]})
-        return json.loads(Path(session.end_profiling()).read_text())
-
-
-def metadata(session: onnxruntime.InferenceSession) -> dict[str, Any]:
-    """Read what a model says of itself: classes, image shape, normalisation, margins, accuracy."""
-    return {name: json.loads(text) for name, text in session.get_modelmeta().custom_metadata_map.items()}
-
-
-def check_images(images: np.ndarray, description: dict[str, Any]) -> None:
-    """Raise a ValueError unless images are uint8 (N, C, H, W) of the size that the model was made for."""
-    expected = tuple(description["image_shape"])
-    if images.dtype != np.uint8 or images.shape[1:] != expected:
-        sizes = ", ".join(str(size) for size in expected)
-        raise ValueError(f"images are {images.dtype} {images.shape}: expected uint8 (N, {sizes})")
-
-
-def _no_answers(number: int) -> Answers:
-    return Answers(np.zeros(number, np.int64), np.zeros(number, np.int64), np.zeros(number, np.float32))
+        session.run(None, {"image": image})
+        events = json.loads(Path(session.end_profiling()).read_text())
+    ran = {event["name"] for event in events if event.get("cat") == "Node"}
+    return {segment: sum(name.startswith(f"{segment}/") for name in ran) for segment in segments}

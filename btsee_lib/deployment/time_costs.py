@@ -4,8 +4,6 @@ from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
-import torch
-from torch import Tensor
 
 from btsee_lib.calibration import SURVIVORS
 from btsee_lib.config import BoostingParameters
@@ -15,7 +13,7 @@ from btsee_lib.features import Features
 from btsee_lib.trees import BranchTree, margin_columns
 
 
-def parts(by_exit: pd.DataFrame, column: str) -> CostModel:
+def cost_of_parts(by_exit: pd.DataFrame, column: str) -> CostModel:
     """What stages and branches cost, from what exits cost with and without branches on the way.
 
     Parameters
@@ -46,13 +44,6 @@ def break_even(cost: CostModel) -> list[float]:
     return [each / sum(cost.stages[number:]) for number, each in enumerate(cost.branches, start=1)]
 
 
-def leaving_shares(exits: Tensor, branches: int) -> list[float]:
-    """For each branch, the share of those that reach it that leave there; nan if none reach it."""
-    counts = torch.bincount(exits, minlength=branches + 1)
-    reached = counts.flip(0).cumsum(0).flip(0)
-    return (counts / reached)[:branches].tolist()
-
-
 def configuration_times(
     trees: Iterable[BranchTree], features: Features, times: CostModel, parameters: BoostingParameters
 ) -> pd.DataFrame:
@@ -61,7 +52,7 @@ def configuration_times(
     Parameters
     ----------
     trees : the trained branches of one scheme, a tree a seed.
-    times : milliseconds, from ``parts``.
+    times : milliseconds, from ``cost_of_parts``.
 
     Returns
     -------
@@ -69,16 +60,7 @@ def configuration_times(
         ``m1, m2, ..., accuracy`` and ``drop`` (points) on test; ``milliseconds`` (mean of an image)
         and ``valid_drop`` on valid; all are means over the seeds.
     """
-    decisions = evaluate_configurations(trees, features, times, parameters)
-    averaged = mean_over_seeds(decisions.table[decisions.table["calibration"] == SURVIVORS])
+    decisions = evaluate_configurations(trees, features, times, parameters, calibrations=[SURVIVORS])
+    averaged = mean_over_seeds(decisions.table)
     averaged["milliseconds"] = (1 - averaged["valid_reduction"]) * times.backbone
     return averaged[[*margin_columns(averaged), "accuracy", "drop", "milliseconds", "valid_drop"]]
-
-
-def within_budget(table: pd.DataFrame, milliseconds: float) -> pd.Series | None:
-    """The configuration with the smallest drop on ``valid`` whose mean time keeps the bound, or None.
-
-    Of equal drops the faster one.
-    """
-    allowed = table[table["milliseconds"] <= milliseconds].sort_values(["valid_drop", "milliseconds"])
-    return allowed.iloc[0] if len(allowed) else None

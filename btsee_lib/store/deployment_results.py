@@ -4,23 +4,27 @@ Times belong to the machine that took them. They are kept with the fingerprint o
 cascade that was timed, and of the machine, and nothing depends on them.
 """
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import pandas as pd
+import torch
 from torch import nn
 
-from btsee_lib.compute import new_fabric
+from btsee_lib.compute import new_fabric, processor
 from btsee_lib.config import params
 from btsee_lib.data.splits import Splits
-from btsee_lib.deployment import machine, measurements
+from btsee_lib.deployment import measurements
 from btsee_lib.deployment.timed_models import Model
 from btsee_lib.evaluation import BTS_EE
 from btsee_lib.experiment import current_experiment
 from btsee_lib.store import artefacts
 from btsee_lib.store.backbone_artefact import backbone_fingerprint, read_backbone, train_into
+
+TABLES = ("latency", "throughput", "exit_times", "latency_by_exit", "machine")
 
 
 def make_static_backbone(splits: Splits, progress: Callable = iter) -> nn.Module:
@@ -48,7 +52,7 @@ def make_timings(
         [params("deployment"), models[published].description],
         measurements,
         ["static_backbone", f"cascades/{BTS_EE.training}_seed_{first}"],
-        machine=machine.processor(),
+        machine=processor(),
         onnxruntime=onnxruntime.__version__,
     )
     return artefacts.read_tables(artefacts.ensure("timings", made_from, make))
@@ -57,20 +61,21 @@ def make_timings(
 def measured_here(
     models: dict[str, Model], published: str, images: np.ndarray, progress: Callable = iter
 ) -> dict[str, pd.DataFrame]:
-    """Take all times now, and note the parameters with them; nothing is kept."""
+    """Take all times now, and note in ``machine`` (``name, value``) what they belong to; nothing is kept."""
     tables = measurements.measure(models, published, images, params("deployment"), progress)
-    noted = pd.DataFrame(list(_conditions().items()), columns=["name", "value"])
-    return tables | {"machine": pd.concat([tables["machine"], noted], ignore_index=True)}
+    versions = {"torch": torch.__version__, "onnxruntime": onnxruntime.__version__}
+    machine = {"processor": processor(), "cores": os.cpu_count(), **versions, **_conditions()}
+    return tables | {"machine": pd.DataFrame(list(machine.items()), columns=["name", "value"])}
 
 
 def recorded_timings() -> dict[str, pd.DataFrame] | None:
     """The times that the pipeline published, of whatever machine; None if they are of other parameters."""
     found = artefacts.read_tables(current_experiment().reports / "tables")
-    if not set(measurements.TABLES) <= set(found):
+    if not set(TABLES) <= set(found):
         return None
     told = dict(zip(found["machine"]["name"], found["machine"]["value"], strict=True))
-    fits = all(told.get(name) == value for name, value in _conditions().items())
-    return {name: found[name] for name in measurements.TABLES} if fits else None
+    is_current = _conditions().items() <= told.items()
+    return {name: found[name] for name in TABLES} if is_current else None
 
 
 def _conditions() -> dict[str, str]:

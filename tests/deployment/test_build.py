@@ -8,9 +8,8 @@ import torch
 from btsee_lib.calibration import confidence_and_class
 from btsee_lib.cascade import simulate
 from btsee_lib.deployment import build
-from btsee_lib.deployment.engines import eager
+from btsee_lib.deployment.timed_models import Model
 from btsee_lib.evaluation import Calibrator
-from btsee_lib.exit_rules import EXIT_RULES
 from btsee_lib.experiment import repository_root
 
 
@@ -47,20 +46,6 @@ def test_the_built_cascade_runs_as_the_evaluation_simulated_it(built, tree, marg
     assert told["near_threshold"] <= 3
     assert told["largest_difference"] < 1e-4
     assert len(set(found.exit.tolist())) == 4
-
-
-@pytest.mark.parametrize("name", ["CPM", "entropy"])
-def test_outputs_can_be_computed_anew(tree, margins, place, splits, features, terms, name):
-    rule = EXIT_RULES[name]
-    built = build.build_cascade(tree, margins, *place, rule)
-    assert built.rule is rule
-    stored = Calibrator(tree, features, terms, rule).calibrated(margins).outputs["test"]
-    of_backbone = rule.outputs(features["test"].logits)
-    for found, expected in zip(
-        build.computed_outputs(built, splits, splits.test.images), (stored, of_backbone), strict=True
-    ):
-        assert torch.allclose(found[0], expected[0], atol=1e-4)
-        assert torch.equal(found[1], expected[1])
 
 
 def test_a_branch_that_was_closed_in_training_is_closed_in_the_cascade(tree, margins, place, splits):
@@ -128,24 +113,6 @@ def test_the_gain_over_a_static_network_is_paired_and_of_the_mean_over_seeds():
     assert build.against_static(static[None], static) == (0, 0, 0)
 
 
-def test_the_images_that_a_seed_gets_right_are_those_of_its_cascade(
-    built, tree, margins, features, terms, splits
-):
-    (found,) = build.correct_by_seed([tree], margins, features, terms)
-    taken = build.in_batches(lambda part: built.predict(splits.normalise(part)), splits.test.images, 500)
-    assert (found == (taken.label == splits.test.labels).numpy()).mean() > 0.999
-
-
-def test_operators_are_counted_once_each_and_by_segment():
-    events = [
-        {"cat": "Node", "name": "stage_1/conv_kernel_time"},
-        {"cat": "Node", "name": "stage_1/conv_kernel_time"},
-        {"cat": "Node", "name": "stage_1/relu_kernel_time"},
-        {"cat": "Session", "name": "stage_2/x"},
-    ]
-    assert build.executed_nodes(events, ["stage_1", "stage_2"]) == {"stage_1": 2, "stage_2": 0}
-
-
 def test_images_are_spread_from_the_surest_to_the_least_sure():
     exits = torch.tensor([0, 2, 0, 0, 0, 0])
     sure = torch.tensor([0.1, 0.5, 0.9, 0.3, 0.7, 0.5])
@@ -156,9 +123,8 @@ def test_images_are_spread_from_the_surest_to_the_least_sure():
 
 
 def test_batches_are_joined_in_order(cascade, description, splits):
-    run = eager(cascade, description)
-    images = splits.test.images[:70]
-    whole = run(images.numpy())
-    parts = build.in_batches(lambda part: run(part.numpy()), images, 16)
+    model, images = Model(cascade, description), splits.test.images[:70]
+    whole = model.predict(images.numpy())
+    parts = build.in_batches(lambda part: model.predict(part.numpy()), images, 16)
     for found, expected in zip(parts[:2], whole[:2], strict=True):
         assert torch.equal(found, expected)

@@ -1,9 +1,13 @@
+import re
+
 import pytest
+import torch
 
 from btsee_lib import config
 from btsee_lib.deployment import measurements
-from btsee_lib.deployment.timed_models import BACKBONE, Model, exits_of, macs_of, without_exits
+from btsee_lib.deployment.timed_models import BACKBONE, Model
 from btsee_lib.deployment.timing import EAGER, ONE_MODEL, STAGES
+from btsee_lib.errors import ParameterError
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +31,7 @@ def images(splits):
 
 @pytest.fixture(scope="module")
 def models(cascade, backbone, description):
-    bare = without_exits(backbone, description)
+    bare = Model.without_exits(backbone, description)
     return {"published": Model(cascade, description), BACKBONE: bare}
 
 
@@ -37,9 +41,9 @@ def measured(models, images, parameters):
 
 
 def test_every_table_is_measured(measured):
-    assert set(measured) == set(measurements.TABLES)
+    assert set(measured) == {"latency", "throughput", "exit_times", "latency_by_exit"}
     for name, table in measured.items():
-        assert name == "energy" or len(table), name
+        assert len(table), name
 
 
 def test_latency_has_a_row_for_each_width_engine_and_model(measured):
@@ -72,6 +76,9 @@ def test_throughput_leaves_the_single_model_out(measured):
     assert set(table["engine"]) == {EAGER, STAGES}
     assert set(table["batch_size"]) == {1, 8}
     assert (table[table["model"] == BACKBONE]["time_ratio"] == 1).all()
+    assert (table["lowest"] <= table["milliseconds"]).all()
+    assert (table["milliseconds"] <= table["highest"]).all()
+    assert (table["images_per_second"] * table["milliseconds"]).to_numpy() == pytest.approx(1000)
 
 
 def test_exits_are_timed_with_all_branches_and_the_last_one_also_with_fewer(measured):
@@ -85,7 +92,7 @@ def test_exits_are_timed_with_all_branches_and_the_last_one_also_with_fewer(meas
 
 def test_single_images_are_timed_with_the_exit_that_they_took(measured, models, images):
     table = measured["latency_by_exit"]
-    taken = exits_of(models["published"], images) + 1
+    taken = models["published"].answers(images).exit + 1
     assert sorted(table["exit"]) == sorted(taken.tolist())
 
 
@@ -93,5 +100,30 @@ def test_macs_are_of_the_images_that_were_timed(models, images, measured):
     for kind, number in (("latency", 20), ("throughput", 8)):
         table = measured[kind]
         for row in table[table["width"] == 8].itertuples():
-            spent = {name: macs_of(model, images[:number]).mean() for name, model in models.items()}
+            spent = {name: model.macs(images[:number]).mean() for name, model in models.items()}
             assert row.macs_ratio == pytest.approx(spent[row.model] / spent[BACKBONE])
+
+
+def test_a_number_of_threads_that_torch_cannot_have_names_the_key_and_one_that_it_can(
+    models, images, parameters, monkeypatch
+):
+    now = torch.get_num_threads()
+    monkeypatch.setattr(torch, "set_num_threads", lambda number: None)
+    many = parameters.model_copy(update={"threads": now + 1})
+    message = (
+        f"params.yaml: deployment.threads is {now + 1}, but torch runs with {now} threads, "
+        f"and not with {now + 1}: set deployment.threads to {now}"
+    )
+    with pytest.raises(ParameterError, match=f"^{re.escape(message)}$"):
+        measurements.measure(models, "published", images, many)
+
+
+def test_what_goes_wrong_while_times_are_taken_is_not_blamed_on_the_threads(
+    models, images, parameters, monkeypatch
+):
+    def fail(*_):
+        raise RuntimeError("something else")
+
+    monkeypatch.setattr(measurements, "at_full_width", fail)
+    with pytest.raises(RuntimeError, match="something else"):
+        measurements.measure(models, "published", images, parameters)

@@ -22,7 +22,7 @@ def by_exit(cost):
 
 
 def test_the_parts_are_those_that_make_up_the_times_of_the_exits():
-    found = time_costs.parts(by_exit(COST), "milliseconds")
+    found = time_costs.cost_of_parts(by_exit(COST), "milliseconds")
     assert found.stages == pytest.approx(COST.stages)
     assert found.branches == pytest.approx(COST.branches)
     assert found.backbone == pytest.approx(COST.backbone)
@@ -31,7 +31,7 @@ def test_the_parts_are_those_that_make_up_the_times_of_the_exits():
 def test_a_closed_branch_takes_no_time():
     thresholds = torch.zeros(3, 2)
     thresholds[1] = torch.inf
-    found = time_costs.parts(by_exit(COST), "milliseconds").by_exit(thresholds)
+    found = time_costs.cost_of_parts(by_exit(COST), "milliseconds").by_exit(thresholds)
     assert found.tolist() == pytest.approx([105, 215, 338, 468])
 
 
@@ -41,12 +41,6 @@ def test_at_the_break_even_a_branch_alone_costs_what_it_saves():
         saved = share * sum(COST.stages[number:])
         assert saved == pytest.approx(COST.branches[number - 1])
     assert shares == sorted(shares)
-
-
-def test_leaving_shares_are_of_those_that_reach_a_branch():
-    exits = torch.tensor([0] * 5 + [1] * 2 + [3] * 3)
-    assert time_costs.leaving_shares(exits, 3) == pytest.approx([0.5, 0.4, 0.0])
-    assert np.isnan(time_costs.leaving_shares(torch.zeros(4, dtype=torch.int64), 3)[2])
 
 
 def test_the_time_of_a_configuration_is_the_mean_over_its_exits_on_valid(
@@ -61,19 +55,6 @@ def test_the_time_of_a_configuration_is_the_mean_over_its_exits_on_valid(
         exits = simulate(*outputs["valid"], features["valid"].predicted, thresholds).exit
         assert table["milliseconds"].iloc[5] == pytest.approx(float((exits == 3).double().mean()))
         assert tuple(table.iloc[5][["m1", "m2", "m3"]]) == margins
-
-
-def test_a_budget_picks_the_smallest_drop_on_valid_then_the_faster_one_and_never_looks_at_test():
-    table = pd.DataFrame(
-        {
-            "milliseconds": [1.0, 2.0, 3.0, 2.0, 1.9],
-            "valid_drop": [3.0, 1.0, 0.1, 2.0, 1.0],
-            "drop": [0.0, 9.0, 9.0, 0.0, 9.0],
-        }
-    )
-    assert time_costs.within_budget(table, 2.5).name == 4
-    assert time_costs.within_budget(table, 3.0).name == 2
-    assert time_costs.within_budget(table, 0.5) is None
 
 
 def test_the_recorded_means_are_near_those_that_the_parts_predict():

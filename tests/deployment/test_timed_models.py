@@ -1,10 +1,12 @@
+import numpy as np
 import pytest
 import torch
 
 from btsee_lib.cascade import Cascade
-from btsee_lib.deployment import engines, timed_models
+from btsee_lib.deployment import timed_models
 from btsee_lib.deployment.cascade_file import new_cascade
 from btsee_lib.deployment.timed_models import BACKBONE, Model
+from btsee_lib.deployment.timing import EAGER, ONE_MODEL, STAGES
 from btsee_lib.exit_rules import EXIT_RULES
 
 
@@ -17,30 +19,30 @@ def images(splits):
 def models(cascade, backbone, description):
     return {
         "published": Model(cascade, description),
-        BACKBONE: timed_models.without_exits(backbone, description),
+        BACKBONE: Model.without_exits(backbone, description),
     }
 
 
 def shares(model, images):
-    return (torch.bincount(timed_models.exits_of(model, images), minlength=4) / len(images)).tolist()
+    return (torch.bincount(model.answers(images).exit, minlength=4) / len(images)).tolist()
 
 
 def test_a_network_without_exits_answers_as_the_backbone(models, features, images):
-    assert set(timed_models.exits_of(models[BACKBONE], images).tolist()) == {3}
-    found = engines.eager(*models[BACKBONE])(images).label
+    assert set(models[BACKBONE].answers(images).exit.tolist()) == {3}
+    found = models[BACKBONE].predict(images).label
     assert torch.equal(found, features["test"].predicted[:120])
 
 
 def test_a_network_of_another_width_is_described_with_it(models, description):
     narrow = new_cascade(description.model_copy(update={"width": 12})).backbone
-    assert timed_models.without_exits(narrow, description).description.width == 12
+    assert Model.without_exits(narrow, description).description.width == 12
 
 
 def test_macs_are_those_of_the_exit_that_an_image_takes(models, images):
-    spent = timed_models.macs_of(models["published"], images)
+    spent = models["published"].macs(images)
     by_exit = models["published"].cost.by_exit(models["published"].cascade.thresholds)
-    assert spent.tolist() == by_exit[timed_models.exits_of(models["published"], images)].tolist()
-    assert set(timed_models.macs_of(models[BACKBONE], images)) == {models[BACKBONE].cost.backbone}
+    assert spent.tolist() == by_exit[models["published"].answers(images).exit].tolist()
+    assert set(models[BACKBONE].macs(images)) == {models[BACKBONE].cost.backbone}
 
 
 def test_copies_at_another_width_let_the_same_shares_out(models, images):
@@ -65,10 +67,34 @@ def test_a_branch_that_is_closed_is_closed_in_the_copy(models, images, row):
 def test_all_leave_at_one_exit_and_just_the_branches_asked_for_are_open(
     cascade, images, description, exit_number, run, rule
 ):
-    thresholds = timed_models.leaving_at(exit_number, run, 3, 10)
-    forced = Cascade(cascade.backbone, cascade.branches, thresholds, rule=rule)
-    assert set(engines.eager(forced, description)(images).exit.tolist()) == {exit_number}
-    assert forced.closed == [False] * run + [True] * (3 - run)
+    ruled = Cascade(cascade.backbone, cascade.branches, cascade.thresholds, cascade.image_shape, rule)
+    forced = Model(ruled, description).leaving_at(exit_number, run)
+    assert set(forced.answers(images).exit.tolist()) == {exit_number}
+    assert forced.cascade.closed == [False] * run + [True] * (3 - run)
+
+
+@pytest.mark.parametrize("name", ["CPM", "entropy"])
+def test_all_that_leave_at_an_exit_tell_what_its_stored_outputs_are(
+    cascade, description, images, independent, features, name
+):
+    rule = EXIT_RULES[name]
+    ruled = Cascade(cascade.backbone, cascade.branches, cascade.thresholds, cascade.image_shape, rule)
+    stored = [each.logits["test"] for each in independent] + [features["test"].logits]
+    for exit_number, logits in enumerate(stored):
+        found = Model(ruled, description).leaving_at(exit_number).answers(images)
+        confidence, predicted = rule.outputs(logits[: len(images)])
+        assert torch.equal(found.label, predicted)
+        assert torch.allclose(found.confidence, confidence, atol=1e-4)
+
+
+def test_every_engine_gives_the_same_answers(models, images):
+    expected = models["published"].answers(images)
+    engines = models["published"].engines(threads=1)
+    assert set(engines) == {EAGER, STAGES, ONE_MODEL}
+    for name, run in engines.items():
+        found = run(images)
+        assert np.array_equal(found.label, expected.label), name
+        assert np.array_equal(found.exit, expected.exit), name
 
 
 @pytest.mark.parametrize("rule", ["CPM", "entropy"])

@@ -26,7 +26,9 @@ def taken(monkeypatch):
 
     def measure(*arguments):
         calls.append(arguments)
-        tables = {name: pd.DataFrame({"name": [name], "value": ["1"]}) for name in measurements.TABLES}
+        tables = {
+            name: pd.DataFrame({"name": [name], "value": ["1"]}) for name in stored_deployment.TABLES[:-1]
+        }
         return tables
 
     monkeypatch.setattr(measurements, "measure", measure)
@@ -44,8 +46,13 @@ def test_recorded_times_are_those_that_were_published(workspace, parameters, tak
     assert stored_deployment.recorded_timings() is None
     publish(workspace, stored_deployment.measured_here({}, "published", None))
     found = stored_deployment.recorded_timings()
-    assert set(found) == set(measurements.TABLES)
+    assert set(found) == set(stored_deployment.TABLES)
     assert found["latency"]["name"].tolist() == ["latency"]
+    told = found["machine"].set_index("name")["value"]
+    assert {"processor", "cores", "torch", "onnxruntime", "deployment.threads", "backbone.width"} <= set(
+        told.index
+    )
+    assert told.notna().all()
 
 
 @pytest.mark.parametrize(
@@ -70,6 +77,6 @@ def test_kept_times_are_those_of_this_machine(parameters, taken, monkeypatch, ca
     for _ in range(2):
         stored_deployment.make_timings(models, "published", None)
     assert len(taken) == 1
-    monkeypatch.setattr(stored_deployment.machine, "processor", lambda: "another")
+    monkeypatch.setattr(stored_deployment, "processor", lambda: "another")
     stored_deployment.make_timings(models, "published", None)
     assert len(taken) == 2

@@ -72,7 +72,11 @@ def test_a_scheme_gains_nothing_over_itself_and_a_surer_one_gains(decisions):
 def test_what_is_reported_was_chosen_on_valid(decisions):
     table = other_ways.standings(decisions, EVALUATION)
     row = table[(table["training"] == "better") & (table["max_drop"] == 30.0)].iloc[0]
-    of_all = decisions.table[decisions.table["training"] == "better"].groupby(["m1", "m2", "m3"]).mean(numeric_only=True)
+    of_all = (
+        decisions.table[decisions.table["training"] == "better"]
+        .groupby(["m1", "m2", "m3"])
+        .mean(numeric_only=True)
+    )
     allowed = of_all[of_all["valid_drop"] <= 30.0]
     best = allowed.loc[allowed["valid_reduction"].idxmax()]
     assert (row["drop"], row["reduction"]) == (pytest.approx(best["drop"]), pytest.approx(best["reduction"]))
