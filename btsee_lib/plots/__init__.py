@@ -1,6 +1,16 @@
 """One function a figure, one module a notebook; importing them puts each figure into the table ``FIGURES``."""
 
-from btsee_lib.plots import backbone, branches, data, deployment, evaluation, margins, pictures, scaling
+from btsee_lib.plots import (
+    backbone,
+    branches,
+    data,
+    deployment,
+    evaluation,
+    margins,
+    pictures,
+    scaling,
+    schematic,
+)
 from btsee_lib.plots.style import FIGURES
 
 __all__ = [
@@ -13,4 +23,5 @@ __all__ = [
     "margins",
     "pictures",
     "scaling",
+    "schematic",
 ]
