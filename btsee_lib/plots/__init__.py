@@ -1,6 +1,17 @@
 """One function a figure, one module a notebook; importing them puts each figure into the table ``FIGURES``."""
 
-from btsee_lib.plots import backbone, branches, data, deployment, evaluation, margins, pictures, scaling
+from btsee_lib.plots import (
+    backbone,
+    branches,
+    data,
+    deployment,
+    evaluation,
+    journey,
+    margins,
+    pictures,
+    scaling,
+    schematic,
+)
 from btsee_lib.plots.style import FIGURES
 
 __all__ = [
@@ -10,7 +21,9 @@ __all__ = [
     "data",
     "deployment",
     "evaluation",
+    "journey",
     "margins",
     "pictures",
     "scaling",
+    "schematic",
 ]

@@ -3,6 +3,7 @@
 import pandas as pd
 import seaborn as sns
 from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from btsee_lib.plots.style import (
@@ -10,6 +11,7 @@ from btsee_lib.plots.style import (
     BRANCH_COLOURS,
     GREEN,
     GREY,
+    INK,
     ORANGE,
     PURPLE,
     SKY,
@@ -65,9 +67,10 @@ def learning_curves(table: pd.DataFrame) -> Figure:
 def covariance_shift(table: pd.DataFrame) -> Figure:
     """Class mix and accuracy of all images against the survivors (``survivors.shift_table``)."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), width_ratios=(3, 2))
-    colours = dict(zip(table["group"].unique(), (GREY, ORANGE), strict=True))
+    groups = table["group"].unique()
+    colours = dict(zip(groups, (GREY, ORANGE, PURPLE), strict=False))
     mix = table[table["kind"] == "class"].assign(value=lambda rows: 100 * rows["value"])
-    order = mix[mix["group"] == mix["group"].iloc[-1]].sort_values("value", ascending=False)["name"]
+    order = mix[mix["group"] == groups[1]].sort_values("value", ascending=False)["name"]
     sns.barplot(mix, y="name", x="value", hue="group", order=order, palette=colours, ax=left, saturation=1)
     left.set(xlabel="share of the class (%)", ylabel="", title="The survivors are another mix of classes ...")
     left.legend(title=None, loc="lower right")
@@ -77,6 +80,49 @@ def covariance_shift(table: pd.DataFrame) -> Figure:
         right.bar_label(bars, fmt="%.0f", fontsize=9)
     right.set(xlabel="", ylabel="accuracy (%)", title="... and harder: every network errs more", ylim=(0, 108))
     return figure
+
+
+@drawn_from_table
+def fall_on_survivors(table: pd.DataFrame) -> Figure:
+    """How far a branch falls on survivors, in two parts, a bar a row of the table.
+
+    ``rule, survivors, difficulty`` (how far the backbone falls on the same images), ``mismatch`` (how much
+    further the branch falls) with ``low`` and ``high``: points; ``branch``.
+    """
+    figure, axes = plt.subplots(figsize=(10, 1.6 + 0.95 * len(table)), layout="constrained")
+    fall, places = table["difficulty"] + table["mismatch"], range(len(table))
+    axes.barh(places, table["difficulty"], color=GREEN, height=0.6, label="difficulty: the backbone's fall")
+    axes.barh(
+        places,
+        table["mismatch"],
+        left=table["difficulty"],
+        color=BLUE,
+        height=0.3,
+        label="mismatch: how much further the branch falls (bar: 95 %)",
+    )
+    reach = [table["mismatch"] - table["low"], table["high"] - table["mismatch"]]
+    axes.errorbar(fall, places, xerr=reach, fmt="none", ecolor=INK, capsize=6, lw=2)
+    _number_parts(axes, table)
+    axes.set_yticks(
+        places, [f"{row.rule}\n{row.survivors:,} survivors" for row in table.itertuples()], fontsize=12
+    )
+    axes.set_xlabel("points of accuracy lost, from all images to survivors", fontsize=12)
+    first = f"Branch {table['branch'].iloc[0]} loses {fall.iloc[0]:.1f} points on its survivors"
+    axes.set_title(f"{first}; the backbone loses {table['difficulty'].iloc[0]:.1f} on the same", fontsize=13)
+    furthest = table["difficulty"] + table[["mismatch", "high"]].max(axis=1).clip(lower=0)
+    axes.set(xlim=(min(0, 1.1 * fall.min()), 1.12 * furthest.max()), ylim=(len(table) - 0.4, -0.6))
+    axes.grid(axis="y", visible=False)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.45, -0.28), ncols=2, fontsize=11)
+    return figure
+
+
+def _number_parts(axes: Axes, table: pd.DataFrame) -> None:
+    words = {"va": "center", "fontsize": 13, "weight": "bold"}
+    for place, row in enumerate(table.itertuples()):
+        axes.annotate(f"{row.difficulty:.1f}", (row.difficulty / 2, place), ha="center", color="white", **words)
+        end = row.difficulty + max(row.mismatch, row.high, 0)
+        offset = {"xytext": (10, 0), "textcoords": "offset points"}
+        axes.annotate(f"{row.mismatch:+.1f}", (end, place), color=BLUE, **offset, **words)
 
 
 @drawn_from_table

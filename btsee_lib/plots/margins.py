@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from btsee_lib.plots.style import (
@@ -31,9 +32,9 @@ def threshold_search(table: pd.DataFrame) -> Figure:
         leaving = rows[rows["confidence"] >= threshold]
         axes.plot(rows["confidence"], 100 * rows["precision"], color=GREY, lw=1.5)
         axes.plot(leaving["confidence"], 100 * leaving["precision"], color=BLUE, lw=2.5, label="these leave")
-        axes.axhline(100 * bar, color=ORANGE, ls="--", lw=1.2, label=f"bar {100 * bar:.1f} %")
+        axes.axhline(100 * bar, color=INK, ls="--", lw=1.2, label=f"bar {100 * bar:.1f} %")
         if len(leaving):
-            axes.axvline(threshold, color=INK, ls=":", lw=1.2, label=f"threshold {threshold:.2f}")
+            axes.axvline(threshold, color=BLUE, ls=":", lw=1.5, label=f"threshold {threshold:.2f}")
         share = leaving["support"].max() / rows["support"].max() if len(leaving) else 0
         axes.set(
             xlabel="lowest confidence let out",
@@ -78,6 +79,54 @@ def margin_effect(table: pd.DataFrame) -> Figure:
         ylabel="accuracy drop\n(points)",
     )
     return figure
+
+
+@drawn_from_table
+def one_class(table: pd.DataFrame) -> Figure:
+    """One class at one branch: what is promised on valid, and what is delivered on test.
+
+    A row a confidence and group, all images before survivors: those of ``exit_rules.search_table``, ``group``,
+    ``branch``, and of test ``exits``, ``delivered`` (their precision), ``low`` and ``high``.
+    """
+    figure, (left, right) = plt.subplots(
+        1, 2, figsize=(11, 5), layout="constrained", width_ratios=(3, 2), sharey=True
+    )
+    groups = list(table.groupby("group", sort=False))
+    for place, ((group, rows), colour) in enumerate(zip(groups, (GREY, ORANGE), strict=True)):
+        _promised(left, group, rows, colour)
+        _delivered(right, place, rows.iloc[0], colour)
+    bar = 100 * table["bar"].iloc[0]
+    for axes in (left, right):
+        axes.axhline(bar, color=INK, ls="--", lw=1.5, label=f"bar: {bar:.1f} %")
+    left.set_xlabel("lowest confidence let out", fontsize=12)
+    left.set_ylabel("precision of what leaves (%)", fontsize=12)
+    left.set_title(f"Promised on valid: {table['class'][0]}, branch {table['branch'][0]}", fontsize=13)
+    left.legend(fontsize=11, loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=2)
+    right.set_title("Delivered on test, with its 95 % interval", fontsize=13)
+    names = [f"calibrated on\n{group}\n{rows['exits'].iloc[0]:.0f} leave" for group, rows in groups]
+    right.set_xticks(range(len(groups)), names, fontsize=12)
+    right.set_xlim(-0.5, len(groups) - 0.2)
+    right.grid(axis="x", visible=False)
+    return figure
+
+
+def _promised(axes: Axes, group: str, rows: pd.DataFrame, colour: str) -> None:
+    """The precision above each confidence on some images, and the threshold that follows."""
+    threshold = rows["threshold"].iloc[0]
+    if np.isfinite(threshold):
+        axes.axvline(threshold, color=colour, ls=":", lw=2.5)
+    words = f"lets out from {threshold:.4f}" if np.isfinite(threshold) else "never lets out"
+    axes.plot(rows["confidence"], 100 * rows["precision"], color=colour, lw=2.5, label=f"{group}: {words}")
+
+
+def _delivered(axes: Axes, place: int, row: pd.Series, colour: str) -> None:
+    """The precision of what leaves on test, with its interval."""
+    if row["exits"]:
+        delivered, low, high = (100 * row[each] for each in ("delivered", "low", "high"))
+        reach = [[delivered - low], [high - delivered]]
+        axes.errorbar(place, delivered, yerr=reach, fmt="o", ms=12, color=colour, capsize=7, lw=2)
+        beside = {"xytext": (14, 0), "textcoords": "offset points", "va": "center"}
+        axes.annotate(f"{delivered:.1f} %", (place, delivered), fontsize=13, **beside)
 
 
 @drawn_from_table

@@ -24,6 +24,15 @@ def first_of_each_class(labels: Tensor, num_classes: int, number: int) -> Tensor
     return torch.cat([(labels == c).nonzero().flatten()[:number] for c in range(num_classes)])
 
 
+def random_of_each_class(
+    labels: Tensor, chosen: Tensor, classes: Sequence[int], number: int, seed: int = 0
+) -> Tensor:
+    """Positions of ``number`` chosen images, bool (N,), of each of some classes, at random: int64."""
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
+    order = order[chosen[order]]
+    return torch.cat([order[labels[order] == c][:number] for c in classes])
+
+
 def grid(images: Tensor, row_names: Sequence[str], title: str = "") -> Figure:
     """Draw images row after row, as many rows as there are names."""
     columns = len(images) // len(row_names)
@@ -81,7 +90,7 @@ def walk(image: Tensor, feature_maps: Sequence[Tensor], channels: int = 4) -> Fi
     )
     for axis in axes[1:, 0]:
         axis.set_axis_off()
-    _draw(axes[0, 0], image)
+    draw_image(axes[0, 0], image)
     axes[0, 0].set_title(f"image\n{image.shape[1]} x {image.shape[2]}", fontsize=10, loc="center")
     for number, (column, feature_map) in enumerate(zip(axes.T[1:], feature_maps, strict=True), start=1):
         size = " x ".join(str(length) for length in feature_map.shape)
@@ -96,7 +105,7 @@ def coarse_grid(image: Tensor, channel: Tensor, grid: Tensor) -> Figure:
     """Draw an image (C, H, W), one channel (H, W) of a feature map, and the grid (G, G) that a branch reads."""
     figure, (left, centre, right) = plt.subplots(1, 3, figsize=(7.2, 2.7))
     colours = {"vmin": float(channel.min()), "vmax": float(channel.max()), "cmap": INTENSITY}
-    _draw(left, image)
+    draw_image(left, image)
     left.set_title("image", fontsize=10)
     for axis, each, name in ((centre, channel, "one channel"), (right, grid, "what a branch reads of it")):
         axis.imshow(each.float().cpu(), **colours)
@@ -113,12 +122,13 @@ def _name_rows(axes: np.ndarray, names: Sequence[str]) -> None:
 def _fill(axes: np.ndarray, images: Tensor) -> None:
     """Draw an image into each of the axes, and nothing where there are more axes than images."""
     for axis, image in zip(axes.flat, images, strict=False):
-        _draw(axis, image)
+        draw_image(axis, image)
     for axis in axes.flat[len(images) :]:
         axis.set_axis_off()
 
 
-def _draw(axis: Axes, image: Tensor) -> None:
+def draw_image(axis: Axes, image: Tensor) -> None:
+    """Draw an image, uint8 (C, H, W), into axes of its own."""
     pixels = image.cpu()
     if len(pixels) == 1:
         axis.imshow(pixels[0], cmap=DARK_ON_WHITE, vmin=0, vmax=255)

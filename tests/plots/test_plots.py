@@ -5,12 +5,16 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
+from matplotlib.colors import to_rgba
 
+from btsee_lib.cost import CostModel
 from btsee_lib.evaluation import FIRST_BRANCH
 from btsee_lib.experiment import repository_root
 from btsee_lib.pipeline import publishing
 from btsee_lib.plots import FIGURES
 from btsee_lib.plots.evaluation import FIRST_ALONE, NAMES
+from btsee_lib.plots.schematic import cascade_table
+from btsee_lib.plots.style import BLUE, GREEN, INK
 
 pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # of seaborn
 
@@ -35,12 +39,43 @@ def learning_curve():
     )
 
 
+def covariance_shift():
+    networks = ("branch 1", "branch 2", "backbone")
+    rows = []
+    groups = ("all", (0.3, 0.3, 0.4), 0.9), ("survivors", (0.5, 0.4, 0.1), 0.7)
+    for group, share, accuracy in (*groups, ("survivors of one threshold", (0.2, 0.2, 0.6), 0.6)):
+        rows += [(group, "class", name, value) for name, value in zip(CLASSES, share, strict=True)]
+        rows += [(group, kind, name, accuracy) for name in networks for kind in ("accuracy", "confidence")]
+        rows.append((group, "number", "samples", 100))
+    return pd.DataFrame(rows, columns=["group", "kind", "name", "value"])
+
+
+def fall_on_survivors():
+    names = ["rule", "survivors", "branch", "difficulty", "mismatch", "low", "high"]
+    rows = [("CPM", 1600, 2, 12.0, 1.5, 0.5, 2.5), ("one threshold", 1700, 2, 20.0, -1.0, -2.0, 0.2)]
+    return pd.DataFrame(rows, columns=names)
+
+
 def threshold_search():
     parts = []
     for name, threshold in (("coat", 0.7), ("shirt", np.inf)):  # of the second nobody leaves
         confidence = np.linspace(0.99, 0.3, 8)
         rows = pd.DataFrame({"confidence": confidence, "precision": confidence, "support": range(5, 45, 5)})
         parts.append(rows.assign(**{"class": name, "bar": 0.85, "threshold": threshold}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def one_class():
+    """Calibrated on survivors it never leaves; on all images 40 leave on test."""
+    parts = []
+    for group, threshold, exits in (("all images", 0.7, 40), ("survivors", np.inf, 0)):
+        rows = threshold_search()[:8].assign(group=group, branch=2, threshold=threshold, exits=exits)
+        span = (
+            {"delivered": 0.8, "low": 0.7, "high": 0.9}
+            if exits
+            else {"delivered": 0.0, "low": np.nan, "high": np.nan}
+        )
+        parts.append(rows.assign(**span))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -90,6 +125,10 @@ def equal_margins():
     more = [0.1, 0.2, -0.1, -0.1, 0.1, 0.2]
     rows = pd.DataFrame({"m1": range(6), "less_drop": less, "more_reduction": more})
     return pd.concat([rows.assign(rival=name) for name in ("conventional cascade", "same calibration")])
+
+
+def cascade():
+    return cascade_table(CostModel((40, 30, 20, 10), (1, 2, 3)), [0.5, 0.2, 0.2, 0.1])
 
 
 def class_exits():
@@ -161,6 +200,7 @@ MADE_UP = {
     function.__name__: function
     for function in (
         *(stage_costs, learning_curve, threshold_search, thresholds, promises),
+        *(covariance_shift, fall_on_survivors, one_class, cascade),
         *(fronts, equal_compute, equal_margins, class_exits),
         *(latency_by_exit, exit_times, time_against_macs, throughput, static_networks, latency_budget, scaling),
     )
@@ -176,11 +216,11 @@ def table_of(name):
 
 NO_LEGEND = {
     *("nearest_mean_confusion", "accuracy_by_clarity", "stage_costs", "confusion", "class_precision"),
-    *("thresholds", "equal_compute", "equal_margins", "class_exits"),
+    *("thresholds", "equal_compute", "equal_margins", "cascade", "class_exits"),
     *("latency_by_exit",),
 }
 PANELS = {"stage_costs": 3, "learning_curve": 2, "covariance_shift": 2, "threshold_search": 2}
-PANELS |= {"margin_effect": 2, "promises": 2, "equal_compute": 3, "equal_margins": 2}
+PANELS |= {"margin_effect": 2, "one_class": 2, "promises": 2, "equal_compute": 3, "equal_margins": 2}
 PANELS |= {"branch_kinds": 3, "learning_curves": 3}
 PANELS |= {"exit_times": 2, "time_against_macs": 2, "throughput": 2, "static_networks": 2, "scaling": 4}
 
@@ -200,6 +240,10 @@ def legend(axes):
 
 def written(axes):
     return [text.get_text() for text in axes.texts]
+
+
+def same_colour(artist, colour):
+    return artist.get_facecolor() == to_rgba(colour)
 
 
 @pytest.fixture
@@ -238,7 +282,7 @@ def test_a_figure_names_what_it_shows(figure_of, name):
     [
         ("class_mix", ["all images", "the unclear half"]),
         ("learning_curve", ["training", "validation"]),
-        ("covariance_shift", ["all images", "survivors of branch 1"]),
+        ("covariance_shift", ["all", "survivors", "survivors of one threshold"]),
         ("training_gains", ["branch 2", "branch 3"]),
         ("margin_effect", ["branch 1", "branch 2", "branch 3", "backbone"]),
         ("promises", ["kept, or too few to tell", "broken", "bar of 100 %"]),
@@ -253,6 +297,11 @@ def test_the_colours_of_the_cells_are_all_different():
     assert list(NAMES) == CELLS
     assert len(set(NAMES.values())) == 4
     assert len({colour for _, colour in NAMES.values()}) == 4
+
+
+def test_classes_stand_in_the_order_of_their_share_of_the_survivors(figure_of):
+    mix, _ = panels(figure_of("covariance_shift"))
+    assert [text.get_text() for text in mix.get_yticklabels()] == ["coat", "shirt", "bag"]
 
 
 def test_the_costs_of_the_stages_are_shares_of_all(figure_of):
@@ -275,6 +324,28 @@ def test_a_class_that_never_leaves_has_no_threshold_to_show(figure_of):
     cells = written(panels(figure_of("thresholds"))[0])
     assert cells.count("never") == 1
     assert len(cells) == 9
+
+
+def test_the_fall_on_survivors_is_difficulty_and_then_mismatch(figure_of):
+    (axes,) = panels(figure_of("fall_on_survivors"))
+    difficulty, mismatch = ([bar for bar in axes.patches if same_colour(bar, each)] for each in (GREEN, BLUE))
+    assert [bar.get_width() for bar in difficulty] == [12.0, 20.0]
+    assert [(bar.get_x(), bar.get_width()) for bar in mismatch] == [(12.0, 1.5), (20.0, -1.0)]
+    assert written(axes) == ["12.0", "+1.5", "20.0", "-1.0"]
+    assert title(axes) == "Branch 2 loses 13.5 points on its survivors; the backbone loses 12.0 on the same"
+
+
+def test_one_class_is_promised_at_its_bar_and_delivered_where_it_leaves(figure_of):
+    promised, delivered = panels(figure_of("one_class"))
+    assert legend(promised) == ["all images: lets out from 0.7000", "survivors: never lets out", "bar: 85.0 %"]
+    upright = [line for line in promised.lines if len(set(line.get_xdata())) == 1]
+    assert [set(line.get_xdata()) for line in upright] == [{0.7}]
+    for axes in (promised, delivered):
+        (bar,) = [line for line in axes.lines if line.get_color() == INK]
+        assert set(bar.get_ydata()) == {85.0}
+    assert written(delivered) == ["80.0 %"]
+    names = [text.get_text().replace("\n", " ") for text in delivered.get_xticklabels()]
+    assert names == ["calibrated on all images 40 leave", "calibrated on survivors 0 leave"]
 
 
 def test_broken_promises_are_counted_among_those_that_can_break(figure_of):
