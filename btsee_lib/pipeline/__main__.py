@@ -19,6 +19,8 @@ ACTIONS = {
     "input": "btsee_lib.pipeline.inputs:note_input",
     "backbone": "btsee_lib.pipeline.making:make_backbone",
     "artefacts": "btsee_lib.pipeline.making:make_artefacts",
+    "rivals": "btsee_lib.pipeline.making:measure_rivals",
+    "other-ways": "btsee_lib.pipeline.making:measure_other_ways",
     "figures": "btsee_lib.pipeline.publishing:draw_all",
     "readme": "btsee_lib.pipeline.readme:write_readme",
     "times": "btsee_lib.pipeline.notebooks:print_times",

@@ -19,6 +19,7 @@ Sections = dict[str, dict[str, Any]]
 HEADER = "# Written by 'make repro PROFILE={name}' from {origin} and profiles/{name}.yaml: change those.\n"
 TAKEN = ("notebooks", "tables", "figures", "model", "measured", "experiments")  # folders of reports/
 OTHERS = "reports/experiments"  # the claims of profiles, which the main experiment sets beside its own
+MEASURED = "reports/measured"  # of all experiments
 MAIN_ONLY = {"paper_scale": "08_paper_scale"}  # stage and notebook that are about the machine, once for all
 
 
@@ -79,6 +80,8 @@ def _moved(stage: dict[str, Any], profile: str) -> dict[str, Any]:
     def move(entry: str | dict) -> str | dict:
         if isinstance(entry, dict):  # a path with options
             return {move(path): options for path, options in entry.items()}
+        if entry == MEASURED:
+            return "../measured"
         first, *rest = PurePosixPath(entry).parts
         if first == "artifacts":
             return str(PurePosixPath("../../artifacts", profile, *rest))

@@ -19,6 +19,7 @@ from btsee_lib.plots.style import (
     drawn_from_table,
     panels_of,
 )
+from btsee_lib.studies.rivals import CASCADES, STATIC
 
 NAMES = {
     BASELINE: ("baseline: independent, calibrated on all", GREY),
@@ -103,6 +104,28 @@ def equal_margins(table: pd.DataFrame) -> Figure:
         axes.set_title(f"against the {rival}", pad=20)
         axes.set_xlabel("computation saved more (points of %)")
     figure.axes[0].set_ylabel("accuracy lost less (points)")
+    return figure
+
+
+@drawn_from_table
+def rivals(table: pd.DataFrame) -> Figure:
+    """Fronts of cascades, and networks that never stop early (``rivals.beside_networks``)."""
+    figure, axes = plt.subplots(figsize=(8, 4.6))
+    for cell in CASCADES:
+        rows = of_cell(table, cell).sort_values("reduction")
+        curve_of_drops(axes, rows, NAMES[cell][1], NAMES[cell][0])
+    static = of_cell(table, STATIC).sort_values("reduction")
+    curve_of_drops(axes, static, ORANGE, "narrower networks that never stop early")
+    for row in static[static["width"].notna()].itertuples():
+        place = (100 * row.reduction, row.drop)
+        axes.annotate(f"width {row.width:.0f}", place, (6, -12), textcoords="offset points", color=ORANGE)
+    axes.axhline(0, color=GREY, lw=1)
+    axes.set(
+        xlabel="computation saved (% of the backbone's MACs)",
+        ylabel="accuracy drop on test (points)",
+        title="Lower is better: cascades against networks that are simply narrower",
+    )
+    axes.legend(loc="upper left")
     return figure
 
 

@@ -14,6 +14,7 @@ from btsee_lib.store.results import (
     make_features,
     make_trees,
 )
+from btsee_lib.store.rivals import measured_rivals
 from btsee_lib.store.studies import make_studies
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "make_features",
     "make_studies",
     "make_trees",
+    "measured_rivals",
     "measured_table",
     "params",
     "set_up_torch",

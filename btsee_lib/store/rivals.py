@@ -1,0 +1,68 @@
+"""Narrower networks, trained in the way of the backbone: an hour or more, so by hand, and kept in git."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+from btsee_lib.backbone import predict_logits
+from btsee_lib.compute import new_fabric
+from btsee_lib.config import params
+from btsee_lib.cost import count_macs
+from btsee_lib.data.splits import Splits
+from btsee_lib.experiment import current_experiment
+from btsee_lib.store import artefacts
+from btsee_lib.store.backbone_artefact import backbone_fingerprint, read_backbone, train_into
+from btsee_lib.store.results import load_data
+from btsee_lib.studies.rivals import packed
+
+SHARES = (0.5, 0.625, 0.75, 0.875)  # of the backbone's width
+COLUMNS = ["width", "macs", "accuracy", "images", "right"]
+
+
+def measure_rivals(progress: Callable = iter) -> None:
+    """Train narrower networks, or load those that are there, and write down what each says on test.
+
+    The table is written anew after each network, narrowest first.
+    """
+    splits, rows = load_data(), []
+    width = params("backbone").width
+    for share in SHARES:
+        rows.append(_measured(splits, int(share * width), progress))
+        path = _table()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pd.DataFrame(rows)[COLUMNS].to_csv(path, index=False)
+        print(f"width {rows[-1]['width']}: {100 * rows[-1]['accuracy']:.2f} % right", flush=True)
+
+
+def measured_rivals(splits: Splits) -> pd.DataFrame:
+    """Read what ``measure_rivals`` wrote of this data set: ``width, macs, accuracy, images, right``.
+
+    Without rows where nothing has been measured, or of other test images.
+    """
+    path = _table()
+    found = pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=COLUMNS)
+    return found[(found["images"] == splits.digest) & (found["width"] < params("backbone").width)]
+
+
+def _table() -> Path:
+    return current_experiment().root / "reports" / "measured" / params("data").name / "rivals.csv"
+
+
+def _measured(splits: Splits, width: int, progress: Callable) -> dict:
+    """Train a network of this width if need be, and run it over test."""
+    parameters = params("backbone").model_copy(update={"width": width})
+
+    def make(folder: Path) -> None:
+        train_into(folder, splits, parameters, progress, new_fabric(params("compute").precision))
+
+    folder = artefacts.ensure(f"rivals/width_{width}", backbone_fingerprint(parameters, splits), make)
+    network = read_backbone(folder, splits, parameters)
+    right = predict_logits(network, splits, splits.test.images).argmax(1) == splits.test.labels
+    return {
+        "width": width,
+        "macs": count_macs(network, splits.normalise(splits.test.images[:1])),
+        "accuracy": float(right.double().mean()),
+        "images": splits.digest,
+        "right": packed(right.numpy()),
+    }
