@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from btsee_lib.config import check_params, params
 from btsee_lib.errors import ArtefactError, DataError, ParameterError
 from btsee_lib.experiment import current_experiment, input_path
-from btsee_lib.pipeline import notebooks, profiles, verification
+from btsee_lib.pipeline import notebooks, profiles
 
 
 def fetch_data() -> None:
@@ -87,6 +87,13 @@ def write_readme() -> None:
     readme.write_readme()
 
 
+def verify(copy: str) -> None:
+    """Set the claims of a run in a copy of the repository against the recorded ones."""
+    from btsee_lib.pipeline import verification
+
+    verification.verify(copy)
+
+
 ACTIONS = {
     "check": check_params,
     "data": fetch_data,
@@ -97,7 +104,7 @@ ACTIONS = {
     "readme": write_readme,
     "times": notebooks.print_times,
 }
-NAMED_ACTIONS = {"run": notebooks.run, "profile": profiles.set_up_profile, "verify": verification.verify}
+NAMED_ACTIONS = {"run": notebooks.run, "profile": profiles.set_up_profile, "verify": verify}
 
 
 def main() -> None:
