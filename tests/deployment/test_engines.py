@@ -16,10 +16,10 @@ def expected(cascade, description, images):
     return cascade.predict(description.normalise(torch.from_numpy(images)))
 
 
-def test_every_engine_gives_the_same_answers(cascade, description, images, expected):
-    runners = {EAGER: engines.eager(cascade, description)} | engines.onnx_engines(
-        cascade, description, threads=1
-    )
+def test_every_engine_gives_the_same_answers(cascade, description, images, expected, exported_segments):
+    segments = dict(exported_segments[1])
+    runners = {EAGER: engines.eager(cascade, description)}
+    runners |= engines.onnx_engines(cascade, description, 1, segments)
     assert set(runners) == {EAGER, STAGES, ONE_MODEL}
     for name, run in runners.items():
         found = run(images)
