@@ -233,11 +233,17 @@ def description(splits, backbone_parameters, branch_parameters):
 
 
 @pytest.fixture(scope="session")
-def exported(cascade, description, tmp_path_factory):
+def exported_segments(cascade, description, tmp_path_factory):
+    """A folder with both ONNX forms of the cascade, and its segments for whoever exports it again."""
+    folder, segments = tmp_path_factory.mktemp("onnx"), {}
+    export(cascade, description, folder, segments)
+    return folder, segments
+
+
+@pytest.fixture(scope="session")
+def exported(exported_segments):
     """A folder with both ONNX forms of the cascade."""
-    folder = tmp_path_factory.mktemp("onnx")
-    export(cascade, description, folder)
-    return folder
+    return exported_segments[0]
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,5 @@
 import json
+import multiprocessing
 import os
 import random
 import subprocess
@@ -9,9 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import two_processes
 import yaml
 from small_experiment import SMALL, small_repository
 from torch import nn
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from btsee_lib import compute
 from btsee_lib.compute import borrowed, fits, new_fabric, set_up_torch
@@ -21,15 +25,31 @@ from btsee_lib.features import store_features
 from btsee_lib.store import backbone_artefact
 from btsee_lib.store import results as stored
 
-WORKER = Path(__file__).with_name("two_processes.py")
+WORKER = Path(two_processes.__file__)
 IMAGES = SMALL["data"]["limit"]
 
 
-def torchrun(root, repository, processes=2, **variables):
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+def torchrun(root, repository):
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(WORKER)]
     environment = os.environ | {"PYTHONPATH": str(repository), "OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}
-    environment |= variables
-    return subprocess.run([*command, str(WORKER)], cwd=root, env=environment, capture_output=True, text=True)
+    return subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
+
+
+def launch_here(root, killed_after=0):
+    """Start two processes as ``torchrun`` does, but as forks of one that has imported all they need."""
+    multiprocessing.set_forkserver_preload(["btsee_lib.store.results", "lightning_fabric"])
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=2,
+        run_id=f"run_{killed_after}",
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        max_restarts=0,
+        start_method="forkserver",
+        signals_to_handle="",
+    )
+    elastic_launch(config, two_processes.make_in)(str(root), killed_after)
 
 
 @pytest.fixture(scope="module")
@@ -65,10 +85,10 @@ def test_two_processes_learn_as_one_does(together, alone):
 
 def test_two_processes_that_were_killed_go_on_to_the_same_bytes(together, repository, tmp_path):
     root = small_repository(tmp_path / "root", repository, processes=2)
-    assert torchrun(root, repository, KILLED_AFTER_EPOCHS="1").returncode != 0
+    with pytest.raises(ChildFailedError):
+        launch_here(root, killed_after=1)
     assert not (root / "artifacts/backbone").exists()
-    done = torchrun(root, repository)
-    assert done.returncode == 0, done.stderr[-3000:]
+    launch_here(root)
     seen = json.loads((root / "seen_0.json").read_text())["trained_on"]
     assert seen == (SMALL["backbone"]["epochs"] - 1) * IMAGES // 2
     for name in ("backbone.pt", "history.csv"):

@@ -79,25 +79,27 @@ def test_memory_does_not_grow_with_the_number_of_pictures(tmp_path):
     """Ten times as many pictures, 26 MB of pixels more, take at most 6 MB more."""
     few = files(images_a_class=30)
     many = {path.replace(".png", f"_{copy}.png"): few[path] for path in few for copy in range(10)}
-    peaks = []
-    for name, pictures in (("few", few), ("many", many)):
-        archive = write_archive(tmp_path / f"{name}.tar.gz", pictures=pictures)
-        peaks.append(peak_of_reading(archive, tmp_path / name))
+    archives = [
+        write_archive(tmp_path / f"{name}.tar.gz", pictures=pictures)
+        for name, pictures in (("few", few), ("many", many))
+    ]
+    peaks = peaks_of_reading(archives, tmp_path)
     assert 3 * 32 * 32 * (len(many) - len(few)) > 24e6
     assert peaks[1] - peaks[0] < 6e6
 
 
-def peak_of_reading(archive, folder):
-    """Bytes of memory that a process of its own needs at most."""
+def peaks_of_reading(archives, folder):
+    """Bytes of memory that a process of its own has needed at most, after each archive."""
     code = (
         "import resource, sys; from pathlib import Path\n"
         "from btsee_lib import disk; from btsee_lib.data import image_store\n"
         "recipe = {'identity': 'x', 'image_size': None, 'seed': 0}\n"
-        "make = lambda to: image_store._make(to, Path(sys.argv[1]), recipe)\n"
-        "disk.replace_folder(Path(sys.argv[2]), make)\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+        "for archive in map(Path, sys.argv[2:]):\n"
+        "    make = lambda to: image_store._make(to, archive, recipe)\n"
+        "    disk.replace_folder(Path(sys.argv[1], f'of_{archive.name}'), make)\n"
+        "    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, archive, folder], capture_output=True, text=True, check=True
+        [sys.executable, "-c", code, folder, *archives], capture_output=True, text=True, check=True
     )
-    return int(done.stdout) * (1 if sys.platform == "darwin" else 1024)
+    return [int(peak) * (1 if sys.platform == "darwin" else 1024) for peak in done.stdout.split()]

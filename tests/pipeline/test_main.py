@@ -1,0 +1,24 @@
+"""The command line ``python -m btsee_lib.pipeline``."""
+
+import subprocess
+import sys
+
+from btsee_lib.pipeline import __main__ as command_line
+from btsee_lib.pipeline import verification
+
+HEAVY = ("torch", "pandas", "matplotlib", "sklearn", "papermill")
+
+
+def test_the_command_line_starts_without_what_only_some_actions_need():
+    """DVC starts it once a stage: torch and what comes with it would take longer than most stages do."""
+    code = f"import sys, btsee_lib.pipeline.__main__; print(*set({HEAVY}) & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
+def test_a_copy_is_verified_by_its_name(monkeypatch):
+    verified = []
+    monkeypatch.setattr(verification, "verify", verified.append)
+    monkeypatch.setattr(sys, "argv", ["pipeline", "verify", "artifacts/verify"])
+    command_line.main()
+    assert verified == ["artifacts/verify"]
