@@ -83,7 +83,7 @@ def covariance_shift(table: pd.DataFrame) -> Figure:
     order = mix[mix["group"] == groups[1]].sort_values("value", ascending=False)["name"]
     sns.barplot(mix, y="name", x="value", hue="group", order=order, palette=colours, ax=left, saturation=1)
     left.set(xlabel="share of the class (%)", ylabel="", title="The survivors are another mix of classes ...")
-    left.legend(title=None, loc="lower right")
+    left.legend(title=None, loc="upper center", bbox_to_anchor=(0.4, -0.13), ncols=3)
     hit = table[table["kind"] == "accuracy"].assign(value=lambda rows: 100 * rows["value"])
     sns.barplot(hit, x="name", y="value", hue="group", palette=colours, ax=right, saturation=1, legend=False)
     for bars in right.containers:
