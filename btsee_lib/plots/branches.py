@@ -66,14 +66,14 @@ def learning_curves(table: pd.DataFrame) -> Figure:
 @drawn_from_table
 def covariance_shift(table: pd.DataFrame) -> Figure:
     """Class mix and accuracy of all images against the survivors (``survivors.shift_table``)."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), width_ratios=(3, 2))
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.7), width_ratios=(3, 2))
     groups = table["group"].unique()
     colours = dict(zip(groups, (GREY, ORANGE, PURPLE), strict=False))
     mix = table[table["kind"] == "class"].assign(value=lambda rows: 100 * rows["value"])
     order = mix[mix["group"] == groups[1]].sort_values("value", ascending=False)["name"]
     sns.barplot(mix, y="name", x="value", hue="group", order=order, palette=colours, ax=left, saturation=1)
     left.set(xlabel="share of the class (%)", ylabel="", title="The survivors are another mix of classes ...")
-    left.legend(title=None, loc="lower right")
+    left.legend(title=None, loc="upper center", bbox_to_anchor=(0.4, -0.13), ncols=2)
     hit = table[table["kind"] == "accuracy"].assign(value=lambda rows: 100 * rows["value"])
     sns.barplot(hit, x="name", y="value", hue="group", palette=colours, ax=right, saturation=1, legend=False)
     for bars in right.containers:
@@ -110,7 +110,8 @@ def fall_on_survivors(table: pd.DataFrame) -> Figure:
     first = f"Branch {table['branch'].iloc[0]} loses {fall.iloc[0]:.1f} points on its survivors"
     axes.set_title(f"{first}; the backbone loses {table['difficulty'].iloc[0]:.1f} on the same", fontsize=13)
     furthest = table["difficulty"] + table[["mismatch", "high"]].max(axis=1).clip(lower=0)
-    axes.set(xlim=(min(0, 1.1 * fall.min()), 1.12 * furthest.max()), ylim=(len(table) - 0.4, -0.6))
+    lowest, highest = fall.fillna(0).min(), furthest.fillna(0).max()  # nan: a rule that leaves no survivors
+    axes.set(xlim=(min(0, 1.1 * lowest), max(1, 1.12 * highest)), ylim=(len(table) - 0.4, -0.6))
     axes.grid(axis="y", visible=False)
     axes.legend(loc="upper center", bbox_to_anchor=(0.45, -0.28), ncols=2, fontsize=11)
     return figure

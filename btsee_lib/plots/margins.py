@@ -92,7 +92,7 @@ def one_class(table: pd.DataFrame) -> Figure:
         1, 2, figsize=(11, 5), layout="constrained", width_ratios=(3, 2), sharey=True
     )
     groups = list(table.groupby("group", sort=False))
-    for place, ((group, rows), colour) in enumerate(zip(groups, (GREY, ORANGE), strict=True)):
+    for place, ((group, rows), colour) in enumerate(zip(groups, (GREY, ORANGE), strict=False)):
         _promised(left, group, rows, colour)
         _delivered(right, place, rows.iloc[0], colour)
     bar = 100 * table["bar"].iloc[0]

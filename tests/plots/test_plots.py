@@ -348,6 +348,18 @@ def test_one_class_is_promised_at_its_bar_and_delivered_where_it_leaves(figure_o
     assert names == ["calibrated on all images 40 leave", "calibrated on survivors 0 leave"]
 
 
+def test_a_class_without_survivors_is_promised_on_all_images_alone(figure_of):
+    table = one_class()
+    promised, _ = panels(figure_of("one_class", table[table["group"] == "all images"]))
+    assert legend(promised) == ["all images: lets out from 0.7000", "bar: 85.0 %"]
+
+
+def test_without_survivors_there_is_no_fall_to_draw(figure_of):
+    parts = ["difficulty", "mismatch", "low", "high"]
+    (axes,) = panels(figure_of("fall_on_survivors", fall_on_survivors().assign(**dict.fromkeys(parts, np.nan))))
+    assert axes.get_xlim() == (0, 1)
+
+
 def test_broken_promises_are_counted_among_those_that_can_break(figure_of):
     found = [title(axes) for axes in panels(figure_of("promises"))]
     assert found == ["Calibrated on all images: 50 % broken", "Calibrated on survivors: 50 % broken"]
