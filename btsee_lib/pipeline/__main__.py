@@ -80,6 +80,13 @@ def draw_figures() -> None:
     publishing.draw_all()
 
 
+def write_explorer() -> None:
+    """Write the margin explorer's page from the artefacts that are there."""
+    from btsee_lib.pipeline import explorer
+
+    explorer.write_explorer()
+
+
 def write_readme() -> None:
     """Fill the README's tables from the results in git."""
     from btsee_lib.pipeline import readme
@@ -93,6 +100,7 @@ ACTIONS = {
     "input": note_input,
     "backbone": make_backbone,
     "artefacts": make_artefacts,
+    "explorer": write_explorer,
     "figures": draw_figures,
     "readme": write_readme,
     "times": notebooks.print_times,
