@@ -30,9 +30,9 @@ def found_in_browser(folder: Path, page: str, script: str):
     """Open a page with a script after it, and return what the script returns, through JSON."""
     path = folder / "page.html"
     path.write_text(page + REPORT.format(script=script))
-    options = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=60000", "--dump-dom"]
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]
     profile = f"--user-data-dir={folder / 'browser'}"
-    command = [CHROMIUM, *options, profile, path.as_uri()]
+    command = [CHROMIUM, *options, profile, "--dump-dom", path.as_uri()]
     text = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True).stdout
     answer = json.loads(html.unescape(re.search(r'<pre id="found">(.*?)</pre>', text, re.DOTALL)[1]))
     assert "problem" not in answer, answer["problem"]

@@ -87,6 +87,13 @@ def write_explorer() -> None:
     explorer.write_explorer()
 
 
+def write_site() -> None:
+    """Write the site of notebooks, README and explorer."""
+    from btsee_lib.pipeline import site
+
+    site.write_site()
+
+
 def write_readme() -> None:
     """Fill the README's tables from the results in git."""
     from btsee_lib.pipeline import readme
@@ -103,6 +110,7 @@ ACTIONS = {
     "explorer": write_explorer,
     "figures": draw_figures,
     "readme": write_readme,
+    "site": write_site,
     "times": notebooks.print_times,
 }
 NAMED_ACTIONS = {"run": notebooks.run, "profile": profiles.set_up_profile, "verify": verification.verify}
