@@ -11,7 +11,7 @@ REPORTS := $(if $(PROFILE),reports/$(PROFILE),reports)
 COPY := artifacts/verify
 NBVAL := TQDM_DISABLE=1 pytest --nbval --nbval-current-env -p no:cacheprovider
 .DEFAULT_GOAL := help
-.PHONY: help setup profile data repro scale rivals industrial test lint unit pipeline notebooks check artefacts verify figures readme lab clean
+.PHONY: help setup profile data repro scale rivals industrial test lint unit pipeline notebooks check artefacts verify figures readme explorer site lab clean
 
 help:  ## list the commands
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1#/p' $(MAKEFILE_LIST) | awk -F'#' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -88,6 +88,12 @@ verify: data  ## run everything again from scratch in a copy and compare the cla
 
 figures: profile  ## draw the figures again from the tables in git, without training
 	@cd $(HOME_OF) && python -m btsee_lib.pipeline figures
+
+explorer: setup  ## write docs/explorer.html, sliders over the trained branches, from the artefacts that are there
+	@python -m btsee_lib.pipeline explorer
+
+site: setup  ## notebooks, README and explorer as pages in site/ that open from disk
+	@python -m btsee_lib.pipeline site
 
 readme: setup  ## fill the README's tables from the results in git
 	@python -m btsee_lib.pipeline readme

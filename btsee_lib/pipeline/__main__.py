@@ -21,6 +21,8 @@ ACTIONS = {
     "artefacts": "btsee_lib.pipeline.making:make_artefacts",
     "rivals": "btsee_lib.pipeline.making:measure_rivals",
     "other-ways": "btsee_lib.pipeline.making:measure_other_ways",
+    "explorer": "btsee_lib.pipeline.explorer:write_explorer",
+    "site": "btsee_lib.pipeline.site:write_site",
     "figures": "btsee_lib.pipeline.publishing:draw_all",
     "readme": "btsee_lib.pipeline.readme:write_readme",
     "times": "btsee_lib.pipeline.notebooks:print_times",

@@ -131,6 +131,17 @@ def cascade():
     return cascade_table(CostModel((40, 30, 20, 10), (1, 2, 3)), [0.5, 0.2, 0.2, 0.1])
 
 
+def rivals():
+    rows = [
+        ("independent", "survivors", 0.4, 0.1),
+        ("boosted", "survivors", 0.5, 0.6),
+        ("static", "none", 0.6, 1.5),
+    ]
+    table = pd.DataFrame(rows, columns=["training", "calibration", "reduction", "drop"])
+    table["width"] = [np.nan, np.nan, 8]
+    return table.assign(drop_low=table["drop"] - 0.2, drop_high=table["drop"] + 0.2)
+
+
 def class_exits():
     rows = [(name, exit, share) for name in CLASSES for exit, share in enumerate((0.4, 0.3, 0.2, 0.1), start=1)]
     return pd.DataFrame(rows, columns=["class", "exit", "share"])

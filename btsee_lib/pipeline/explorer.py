@@ -1,0 +1,45 @@
+"""Write ``docs/explorer.html``: the margin explorer over all experiments whose artefacts are there."""
+
+import contextlib
+from pathlib import Path
+
+from btsee_lib.config import params
+from btsee_lib.errors import ArtefactError
+from btsee_lib.evaluation import BASELINE
+from btsee_lib.experiment import current_experiment, repository_root
+from btsee_lib.pipeline.readme import experiments
+from btsee_lib.plots.explorer import experiment_numbers, write_page
+from btsee_lib.store.results import load_results
+from btsee_lib.trees import of_scheme
+
+PAGE = Path("docs", "explorer.html")
+
+
+def write_explorer() -> None:
+    """Write the page.
+
+    Raises
+    ------
+    ArtefactError
+        If no experiment has its artefacts.
+    """
+    found = []
+    for home in experiments().values():
+        with contextlib.chdir(home):
+            try:
+                found.append(numbers_here())
+            except ArtefactError as problem:
+                print(f"{home.name}: left out: {problem}")
+    if not found:
+        raise ArtefactError("the explorer has no experiment to show: run 'make repro' first")
+    page = repository_root() / PAGE
+    write_page(page, found)
+    print(f"{PAGE}: {', '.join(each['title'] for each in found)}, {page.stat().st_size / 1e6:.1f} MB")
+
+
+def numbers_here() -> dict:
+    """Collect the numbers of the current experiment: the independent branches of its first seed."""
+    results = load_results()
+    tree = of_scheme(results.trees, BASELINE.training)[0]
+    title = f"{params('data').name}, width {params('backbone').width}"
+    return experiment_numbers(current_experiment().profile or "main", title, results, tree)

@@ -1,0 +1,124 @@
+"""Write ``site/``: executed notebooks, figures, README and explorer as pages that open from disk.
+
+Pages lie where their sources lie in the repository, so links between them stay what they are. nbconvert
+writes them. Formulas become MathML, which browsers set by themselves: no page asks the network for anything.
+"""
+
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import nbformat
+from jinja2 import pass_context
+from latex2mathml.converter import convert
+from nbconvert import HTMLExporter
+from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+from nbformat import NotebookNode
+from nbformat.v4 import new_markdown_cell, new_notebook
+
+from btsee_lib.experiment import repository_root
+
+MENU = (("Start", "index.html"), ("README", "README.html"), ("Margin explorer", "docs/explorer.html"))
+# Folders of executed notebooks, by what the start page calls them.
+EXPERIMENTS = {
+    "The course": "reports",
+    "On other images: {}": "reports/*",
+    "Another domain": "industrial/reports",
+}
+COMMENT = re.compile(r"<!--.*?-->\n")
+LINK = re.compile(r'(<(?:a|img)\b[^>]*?\b(?:href|src)=")([^"]+)(")')
+
+
+class FormulaRenderer(IPythonRenderer):
+    """Markdown to HTML, formulas to MathML."""
+
+    def inline_math(self, body: str, display: str = "inline") -> str:
+        """Turn a formula within a line into MathML."""
+        # The converter does not know \arg.
+        return convert(body.replace(r"\arg", r"\operatorname{arg}"), display=display)
+
+    def block_math(self, body: str) -> str:
+        """Turn a formula on lines of its own into MathML."""
+        return self.inline_math(body, "block")
+
+
+class SiteExporter(HTMLExporter):
+    """Notebook to a page of the site."""
+
+    @pass_context
+    def markdown2html(self, context: dict, source: str) -> str:
+        """Render a cell of Markdown."""
+        return MarkdownWithMath(renderer=FormulaRenderer(escape=False)).render(source)
+
+
+def write_site() -> None:
+    """Write the site of the repository that the working directory lies in."""
+    root = repository_root()
+    site = root / "site"
+    shutil.rmtree(site, ignore_errors=True)
+    pages, readme = dict(_notebooks(root)), (root / "README.md").read_text()
+    pages[Path("README.ipynb")] = new_notebook(cells=[new_markdown_cell(COMMENT.sub("", readme))])
+    pages[Path("index.ipynb")] = new_notebook(cells=[new_markdown_cell(start_page(root))])
+    exporter = SiteExporter(template_file=str(Path(__file__).with_name("site.html.j2")))
+    for source, notebook in pages.items():
+        target = site / source.with_suffix(".html")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        resources = {
+            "up": os.path.relpath(site, target.parent) + "/",
+            "menu": MENU,
+            "metadata": {"name": _title(notebook)},
+        }
+        text, _ = exporter.from_notebook_node(notebook, resources)
+        target.write_text(LINK.sub(_linker(root, site, source.parent), text))
+    _copy(root, site, Path(MENU[-1][1]))
+    print(f"site/index.html: {len(pages)} pages")
+
+
+def start_page(root: Path) -> str:
+    """What there is to read, in order, as Markdown."""
+    lines = [
+        "# BTS-EE, step by step",
+        "Early exits for image classification: a course in notebooks, with their results.",
+        "**[Turn a knob: the margin explorer](docs/explorer.html)** · **[README](README.html)**",
+    ]
+    for name, pattern in EXPERIMENTS.items():
+        for folder in sorted(root.glob(f"{pattern}/notebooks")):
+            lines.append(f"## {name.format(folder.parent.name)}")
+            for path in sorted(folder.glob("*.ipynb")):
+                lines.append(f"- [{_title(nbformat.read(path, 4))}]({path.relative_to(root)})")
+    return "\n\n".join(lines)
+
+
+def _notebooks(root: Path) -> Iterator[tuple[Path, NotebookNode]]:
+    for pattern in EXPERIMENTS.values():
+        for path in sorted(root.glob(f"{pattern}/notebooks/*.ipynb")):
+            yield path.relative_to(root), nbformat.read(path, as_version=4)
+
+
+def _title(notebook: NotebookNode) -> str:
+    return notebook.cells[0].source.splitlines()[0].lstrip("# ")
+
+
+def _linker(root: Path, site: Path, folder: Path) -> Callable[[re.Match], str]:
+    """Return what turns a link of a page in a folder, relative to the root, into one of the site."""
+
+    def link(found: re.Match) -> str:
+        before, place, after = found.groups()
+        source = Path(os.path.normpath(folder / place.partition("#")[0]))
+        if re.match(r"[a-z]+:|#", place) or source.suffix == ".html":
+            return found[0]
+        if source.suffix == ".ipynb":
+            return before + place.replace(".ipynb", ".html") + after
+        if (root / source).is_file():
+            _copy(root, site, source)
+            return found[0]
+        return before + "#" + after  # a folder: there is nothing to open
+
+    return link
+
+
+def _copy(root: Path, site: Path, path: Path) -> None:
+    (site / path).parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(root / path, site / path)
