@@ -9,13 +9,14 @@ import pandas as pd
 from btsee_lib import boosting
 from btsee_lib.compute import set_up_torch
 from btsee_lib.config import params
+from btsee_lib.evaluation import BTS_EE
 from btsee_lib.experiment import current_experiment
 from btsee_lib.parallel import in_processes
 from btsee_lib.schemes import SCHEMES
 from btsee_lib.store import artefacts, results
 from btsee_lib.studies import other_ways
 from btsee_lib.studies.survivors import survivors_of
-from btsee_lib.trees import BranchTree, tree_of
+from btsee_lib.trees import BranchTree, of_scheme, tree_of
 
 
 def measure_other_ways(progress: Callable = iter) -> Path:
@@ -87,9 +88,7 @@ def _training_costs(calls: list[tuple[str, int]]) -> pd.DataFrame:
 def _accuracy_by_effort(scheme: str) -> pd.DataFrame:
     """Accuracy of the branches of a scheme on whom the boosted tree of the first seed passes on."""
     parameters, stored = params("boosting"), results.load_stored_features()
-    (tree,) = [
-        each for each in results.load_trees() if each.scheme == "boosted" and each.seed == parameters.seeds[0]
-    ]
+    tree = of_scheme(results.load_trees(), BTS_EE.training)[0]
     terms = boosting.calibration_terms(stored, parameters)
     reached = survivors_of(tree, stored, parameters, terms)
     middle = other_ways.middle_rung(parameters)

@@ -212,7 +212,7 @@ MADE_UP = {
     for function in (
         *(stage_costs, learning_curve, threshold_search, thresholds, promises),
         *(covariance_shift, fall_on_survivors, one_class, cascade),
-        *(fronts, equal_compute, equal_margins, class_exits),
+        *(fronts, equal_compute, equal_margins, rivals, class_exits),
         *(latency_by_exit, exit_times, time_against_macs, throughput, static_networks, latency_budget, scaling),
     )
 }
