@@ -22,11 +22,7 @@ from btsee_lib.experiment import repository_root
 
 MENU = (("Start", "index.html"), ("README", "README.html"), ("Margin explorer", "docs/explorer.html"))
 # Folders of executed notebooks, by what the start page calls them.
-EXPERIMENTS = {
-    "The course": "reports",
-    "On other images: {}": "reports/*",
-    "Another domain": "industrial/reports",
-}
+EXPERIMENTS = {"The course": "reports", "Other images: {}": "reports/*", "Another domain": "industrial/reports"}
 COMMENT = re.compile(r"<!--.*?-->\n")
 LINK = re.compile(r'(<(?:a|img)\b[^>]*?\b(?:href|src)=")([^"]+)(")')
 
