@@ -105,6 +105,6 @@ clean:  ## remove what was made here, of all experiments; data/ and .venv stay. 
 ifdef PROFILE
 	rm -rf artifacts/$(PROFILE)
 else
-	rm -rf artifacts industrial/artifacts .dvc/cache .dvc/tmp .pytest_cache .ruff_cache .hypothesis
+	rm -rf artifacts site industrial/artifacts .dvc/cache .dvc/tmp .pytest_cache .ruff_cache .hypothesis
 endif
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

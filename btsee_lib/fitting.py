@@ -1,7 +1,7 @@
 """One branch: how it starts, what it learns, and what it may know of the branches before it.
 
-Branch b of a seed starts from the same weights, meets its samples in the same order and takes as many steps
-under every scheme, so that schemes are compared in pairs.
+Branch b of a seed starts from the same weights under every scheme and takes as many visits, so that schemes are
+compared in pairs; branches that only name survivors, see ``CrossFitted``, are trained on top.
 """
 
 from collections.abc import Callable, Sequence

@@ -19,7 +19,8 @@ class TrainedBranch:
     """A branch after training, or a closed one that had too few survivors to be trained.
 
     ``margins`` are those before it (empty if the scheme is not sequential), ``state`` its weights (empty
-    if closed), ``logits`` its outputs on every split, float32 (N, K) each.
+    if closed), ``logits`` its answers on every split, float32 (N, K) each; if it is closed, those of the branch
+    before, or zeros.
     """
 
     branch: int

@@ -13,6 +13,7 @@ from btsee_lib.config import BoostingParameters, BranchParameters
 from btsee_lib.evaluation import BTS_EE, Calibrator, of_cell, recommend
 from btsee_lib.features import Features
 from btsee_lib.fitting import initial_branch
+from btsee_lib.schemes import SCHEMES, Scheme
 from btsee_lib.trees import BranchTree, margin_columns
 from btsee_lib.uncertainty import ratio_interval
 
@@ -63,6 +64,11 @@ def build_cascade(
     tree : the trained branches.
     margins : one a branch; the knobs, if the rule has others.
     """
+    if type(SCHEMES[tree.scheme]).answers is not Scheme.answers:
+        raise ValueError(
+            f"exits of the scheme '{tree.scheme}' answer by more than their own branch, and no running cascade "
+            "does: take a tree of another scheme"
+        )
     thresholds = Calibrator(tree, features, terms, rule).calibrated(margins).thresholds
     branches = []
     for number, position in enumerate(tree.rows(margins), start=1):

@@ -20,7 +20,6 @@ ACTIONS = {
     "backbone": "btsee_lib.pipeline.making:make_backbone",
     "artefacts": "btsee_lib.pipeline.making:make_artefacts",
     "rivals": "btsee_lib.pipeline.making:measure_rivals",
-    "other-ways": "btsee_lib.pipeline.making:measure_other_ways",
     "explorer": "btsee_lib.pipeline.explorer:write_explorer",
     "site": "btsee_lib.pipeline.site:write_site",
     "figures": "btsee_lib.pipeline.publishing:draw_all",

@@ -4,7 +4,7 @@ import contextlib
 from pathlib import Path
 
 from btsee_lib.config import params
-from btsee_lib.errors import ArtefactError
+from btsee_lib.errors import ArtefactError, DataError
 from btsee_lib.evaluation import BASELINE
 from btsee_lib.experiment import current_experiment, repository_root
 from btsee_lib.pipeline.readme import experiments
@@ -28,7 +28,7 @@ def write_explorer() -> None:
         with contextlib.chdir(home):
             try:
                 found.append(numbers_here())
-            except ArtefactError as problem:
+            except (ArtefactError, DataError) as problem:
                 print(f"{home.name}: left out: {problem}")
     if not found:
         raise ArtefactError("the explorer has no experiment to show: run 'make repro' first")

@@ -4,7 +4,7 @@ import os
 
 from tqdm import tqdm
 
-from btsee_lib.store import deployment_results, other_ways, results, rivals, studies
+from btsee_lib.store import deployment_results, results, rival_results, studies
 
 
 def fetch_data() -> None:
@@ -32,9 +32,4 @@ def make_artefacts() -> None:
 
 def measure_rivals() -> None:
     """Train narrower networks that never stop early; their results are kept in git."""
-    rivals.measure_rivals(tqdm)
-
-
-def measure_other_ways() -> None:
-    """Train the branches of all schemes; their comparison is kept in git."""
-    other_ways.measure_other_ways(tqdm)
+    rival_results.measure_rivals(tqdm)

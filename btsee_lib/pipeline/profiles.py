@@ -19,7 +19,6 @@ Sections = dict[str, dict[str, Any]]
 HEADER = "# Written by 'make repro PROFILE={name}' from {origin} and profiles/{name}.yaml: change those.\n"
 TAKEN = ("notebooks", "tables", "figures", "model", "measured", "experiments")  # folders of reports/
 OTHERS = "reports/experiments"  # the claims of profiles, which the main experiment sets beside its own
-MEASURED = "reports/measured"  # of all experiments
 MAIN_ONLY = {"paper_scale": "08_paper_scale"}  # stage and notebook that are about the machine, once for all
 
 
@@ -67,7 +66,7 @@ def set_up_profile(name: str) -> Path:
     parameters = read_profile(name)
     stages = read_yaml(root / "dvc.yaml")["stages"]
     moved = {key: _moved(stage, name) for key, stage in stages.items() if key not in MAIN_ONLY}
-    home.mkdir(parents=True, exist_ok=True)
+    (home / "measured").mkdir(parents=True, exist_ok=True)  # DVC depends on it, be it empty
     for file, content in (("params.yaml", parameters), ("dvc.yaml", {"stages": moved})):
         text = yaml.safe_dump(content, sort_keys=False, width=110)
         (home / file).write_text(HEADER.format(name=name, origin=file) + text)
@@ -80,8 +79,6 @@ def _moved(stage: dict[str, Any], profile: str) -> dict[str, Any]:
     def move(entry: str | dict) -> str | dict:
         if isinstance(entry, dict):  # a path with options
             return {move(path): options for path, options in entry.items()}
-        if entry == MEASURED:
-            return "../measured"
         first, *rest = PurePosixPath(entry).parts
         if first == "artifacts":
             return str(PurePosixPath("../../artifacts", profile, *rest))

@@ -110,7 +110,7 @@ def _linker(root: Path, site: Path, folder: Path) -> Callable[[re.Match], str]:
         if (root / source).is_file():
             _copy(root, site, source)
             return found[0]
-        return before + "#" + after  # a folder: there is nothing to open
+        return before + os.path.relpath(site / "index.html", site / folder) + after  # a folder
 
     return link
 

@@ -329,7 +329,7 @@ export function explore(root, experiments, start = {}, changed = () => {}) {
   const find = (name) => root.querySelector(`.${name}`);
   const instance = (instances += 1);
   const decoded = {};
-  const data = () => (decoded[settings.data] ??= decode(experiments.find(({ name }) => name === settings.data)));
+  const data = () => (decoded[settings.data] ??= decode(experiments.find(({ name }) => name === settings.data) ?? experiments[0]));
   const settings = { data: experiments[0].name, rule: "CPM", calibration: "survivors", knobs: [], ...start };
   const memory = { curves: {}, trail: [], before: null, result: null, moving: false };
   root.classList.add("margin-explorer");

@@ -19,7 +19,7 @@ from btsee_lib.plots.pictures import draw_image
 from btsee_lib.plots.style import BRANCH_COLOURS, GREEN, INK
 
 EASY, AMBIGUOUS, SHUT_IN, MISTAKE = "easy", "ambiguous", "shut in by its bar", "a confident mistake"
-LEGEND = "An image leaves where its bar reaches the black tick (bold: the true class; pale: not run)"
+LEGEND = "An image leaves where its bar reaches the black tick (bold: the true class; faded: not run)"
 MOST_CLASSES, PALE = 10, "#C8C8C8"  # of classes that are drawn; bars of classes that an exit does not name
 
 

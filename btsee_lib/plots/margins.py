@@ -17,6 +17,7 @@ from btsee_lib.plots.style import (
     RULE_COLOURS,
     curve_of_drops,
     drawn_from_table,
+    headline,
     panels_of,
 )
 
@@ -160,9 +161,32 @@ def promises(table: pd.DataFrame) -> Figure:
 
 
 @drawn_from_table
+def kept_promises(table: pd.DataFrame) -> Figure:
+    """How often rules keep their promise elsewhere, and what they save (``kept_promises.summary``)."""
+    figure, panels = plt.subplots(1, 2, figsize=(9.5, 0.9 + 0.5 * len(table)), sharey=True)
+    measures = {
+        "kept": ("Promises kept", "classes and branches (%)"),
+        "reduction": ("Computation saved", "MACs of the backbone (%)"),
+    }
+    for axes, (name, (title, label)) in zip(panels, measures.items(), strict=True):
+        for place, row in enumerate(table.itertuples()):
+            value, low, high = (100 * getattr(row, each) for each in (name, f"{name}_low", f"{name}_high"))
+            axes.plot([low, high], [place, place], color=RULE_COLOURS[place], lw=2)
+            axes.plot(value, place, "o", ms=9, color=RULE_COLOURS[place])
+            axes.annotate(f"{value:.0f}", (value, place), (0, 8), textcoords="offset points", ha="center")
+        axes.set(title=title, xlabel=label, ylim=(len(table) - 0.5, -0.8))
+    panels[0].set_yticks(range(len(table)), table["rule"])
+    panels[0].set_xlim(0, 104)
+    best = table.loc[table["kept"].idxmax()]
+    cost = f"{best['saved_less']:.0f} points of computation saved less"
+    headline(figure, f"{best['rule']}: kept most often, {cost}")
+    return figure
+
+
+@drawn_from_table
 def rules(table: pd.DataFrame) -> Figure:
     """Drop against reduction for exit rules, with intervals (``exit_rules.sweep_rules``)."""
-    figure, axes = plt.subplots(figsize=(7, 4.2))
+    figure, axes = plt.subplots(figsize=(8, 4.6))
     labels = {
         "CPM": "CPM: a threshold per class",
         "confidence": "one confidence threshold",
@@ -174,7 +198,7 @@ def rules(table: pd.DataFrame) -> Figure:
     axes.set(
         xlabel="computation saved (%)",
         ylabel="accuracy drop on test (points)",
-        title="Lower is better: three exit rules, the same branches",
+        title=f"Lower is better: {table['rule'].nunique()} exit rules, the same branches",
     )
     axes.legend(loc="upper left")
     return figure

@@ -22,20 +22,25 @@ ROWS = (
 )
 
 
-def cascade_table(cost: CostModel, shares: Sequence[float] | None = None) -> pd.DataFrame:
-    """One row a stage: ``stage, macs, branch_macs`` (nan without a branch), ``share``.
+def cascade_table(
+    cost: CostModel, shares: Sequence[float] | None = None, spent: Sequence[float] | None = None
+) -> pd.DataFrame:
+    """One row a stage: ``stage, macs, branch_macs`` (nan without a branch), ``share``, ``spent``.
 
     Parameters
     ----------
     shares : of the images that leave at each exit, as many as stages; nan without them.
+    spent : MACs of an image that leaves there; by default those of a cascade without closed branches.
     """
     stages = len(cost.stages)
+    branches = [*cost.branches, *[0] * (stages - len(cost.branches))]
     return pd.DataFrame(
         {
             "stage": range(1, stages + 1),
             "macs": cost.stages,
             "branch_macs": [*cost.branches, *[np.nan] * (stages - len(cost.branches))],
             "share": [np.nan] * stages if shares is None else list(shares),
+            "spent": np.cumsum(cost.stages) + np.cumsum(branches) if spent is None else list(spent),
         }
     )
 
@@ -74,7 +79,6 @@ def _laid_out(table: pd.DataFrame) -> pd.DataFrame:
     """Add where each stage stands, who comes to it, and what is spent, with its branch, by then."""
     whole, width = table["macs"].sum(), LENGTH * table["macs"] / table["macs"].sum()
     reach = (1 - table["share"].cumsum().shift(fill_value=0.0)).where(table["share"].notna())
-    run = table["branch_macs"].where(table["share"] != 0, 0).fillna(0)  # a closed branch is not run
     colours = [BRANCH_COLOURS[row % len(BRANCH_COLOURS)] for row in range(len(table))]
     return table.assign(
         width=width,
@@ -83,7 +87,7 @@ def _laid_out(table: pd.DataFrame) -> pd.DataFrame:
         band=0.9 * reach.fillna(0.25).clip(lower=0.03),
         percent=100 * table["macs"] / whole,
         branch_percent=100 * table["branch_macs"] / whole,
-        spent=100 * (table["macs"] + run).cumsum() / whole,
+        spent=100 * table["spent"] / whole,
         colour=pd.Series(colours).where(table["branch_macs"].notna(), GREEN),
     )
 

@@ -2,8 +2,7 @@
 
 A scheme says whether a branch depends on how the branches before it are calibrated, what each training
 sample weighs, what the branch is to minimise, and what it makes of the answer of the branch before.
-Everything else (``branches``, ``boosting``) is the same for all of them: initial weights, order of the samples,
-number of visits.
+Everything else (``branches``, ``boosting``) is the same for all of them: initial weights, the number of visits.
 """
 
 from dataclasses import dataclass

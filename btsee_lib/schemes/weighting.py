@@ -25,7 +25,7 @@ class Mixture(Boosted):
 class SoftSurvivors(Boosted):
     """Each sample by how likely it gets here: a sigmoid of how far its confidence lies below the threshold.
 
-    That of CalexNet cannot be read where we are; this is in the spirit of SoftCGT (arXiv 2509.17885).
+    Our choice of formula, in the spirit of SoftCGT (arXiv 2509.17885).
 
     Parameters
     ----------
@@ -54,8 +54,9 @@ class WarmStart(Boosted):
 class CrossFitted(Boosted):
     """Survivors of the training split as branches name them that did not train on them.
 
-    A branch is surer of what it has learnt than of what it will meet, so of the samples that it trained on
-    more leave, and easier ones remain. Cross-fitting as in Chernozhukov 2018 (doi 10.1111/ectj.12097).
+    A branch is surer of what it has learnt than of what it will meet, so more of the samples that it trained on
+    leave than of others. Those that name survivors here train on half of the samples each, as in cross-fitting
+    (Chernozhukov 2018, doi 10.1111/ectj.12097), and so they are weaker than the branch that is kept.
     """
 
     folds = 2

@@ -14,7 +14,7 @@ from btsee_lib.store.results import (
     make_features,
     make_trees,
 )
-from btsee_lib.store.rivals import measured_rivals
+from btsee_lib.store.rival_results import measured_rivals
 from btsee_lib.store.studies import make_studies
 
 __all__ = [

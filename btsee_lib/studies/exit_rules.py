@@ -1,4 +1,4 @@
-"""Does CPM beat simpler rules at equal compute? Every rule of ``calibration.EXIT_RULES`` is swept."""
+"""Does CPM beat simpler rules at equal compute? Every rule of ``exit_rules.EXIT_RULES`` is swept."""
 
 import itertools
 from collections.abc import Iterable, Sequence

@@ -5,12 +5,15 @@ import pandas as pd
 import pytest
 import torch
 
+from btsee_lib import boosting
 from btsee_lib.calibration import confidence_and_class
 from btsee_lib.cascade import simulate
 from btsee_lib.deployment import build
 from btsee_lib.deployment.timed_models import Model
 from btsee_lib.evaluation import Calibrator
 from btsee_lib.experiment import repository_root
+from btsee_lib.schemes import SCHEMES
+from btsee_lib.trees import tree_of
 
 
 @pytest.fixture(scope="module")
@@ -128,3 +131,15 @@ def test_batches_are_joined_in_order(cascade, description, splits):
     parts = build.in_batches(lambda part: model.predict(part.numpy()), images, 16)
     for found, expected in zip(parts[:2], whole[:2], strict=True):
         assert torch.equal(found, expected)
+
+
+def test_a_scheme_whose_exits_add_up_answers_is_not_built(
+    features, branch_parameters, boosting_parameters, backbone, terms, splits
+):
+    """Its branches alone would answer something else than was evaluated."""
+    arguments = (features, branch_parameters, boosting_parameters, 0)
+    trained = boosting.train_tree(SCHEMES["additive"], *arguments, chosen=[(-0.1, -0.1, -0.1)])
+    tree = tree_of("additive", 0, list(trained))
+    shape = splits.test.images.shape[1:]
+    with pytest.raises(ValueError, match="scheme 'additive'"):
+        build.build_cascade(tree, (-0.1, -0.1, -0.1), backbone, features, branch_parameters, terms, shape)

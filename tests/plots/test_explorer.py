@@ -8,10 +8,11 @@ import torch
 from browser import found_in_browser, needs_browser
 
 from btsee_lib.boosting import configurations
-from btsee_lib.calibration import CALIBRATIONS, EXIT_RULES
+from btsee_lib.calibration import CALIBRATIONS
 from btsee_lib.cost import CostModel
 from btsee_lib.decisions import run_simulation
 from btsee_lib.evaluation import Calibrator
+from btsee_lib.exit_rules import EXIT_RULES
 from btsee_lib.plots.explorer import HERE, MarginExplorer, experiment_numbers, write_page
 from btsee_lib.store.results import Results
 from btsee_lib.studies.promises import check_promises

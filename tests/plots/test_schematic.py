@@ -45,7 +45,8 @@ def words(axes, part):
 def test_the_table_of_a_cost_model_is_one_row_a_stage():
     table = cascade_table(THREE, [0.5, 0.2, 0.2, 0.1])
     expected = {"stage": [1, 2, 3, 4], "macs": [40, 30, 20, 10], "branch_macs": [1, 2, 3, None]}
-    pd.testing.assert_frame_equal(table, pd.DataFrame(expected | {"share": [0.5, 0.2, 0.2, 0.1]}))
+    expected |= {"share": [0.5, 0.2, 0.2, 0.1], "spent": [41, 73, 96, 106]}
+    pd.testing.assert_frame_equal(table, pd.DataFrame(expected))
     assert cascade_table(THREE)["share"].isna().all()
 
 
@@ -74,11 +75,14 @@ def test_arrows_are_as_wide_as_their_share_of_the_images(drawing):
 
 
 def test_an_exit_tells_what_leaves_and_what_has_been_spent(drawing):
-    axes = drawing(cascade_table(THREE, [0.5, 0.0, 0.4, 0.1]))
+    branch_2_is_closed = [41.0, 71.0, 94.0, 104.0]
+    axes = drawing(cascade_table(THREE, [0.5, 0.0, 0.4, 0.1], branch_2_is_closed))
     assert words(axes, "exit 1")[1:] == ["50 %", "41 % of MACs"]
-    assert words(axes, "exit 2")[1:] == ["0 %", "71 % of MACs"]  # branch 2 is closed and costs nothing
+    assert words(axes, "exit 2")[1:] == ["0 %", "71 % of MACs"]
     assert words(axes, "exit 4")[1:] == ["10 %", "104 % of MACs"]
     assert words(drawing(cascade_table(THREE)), "exit 4")[1:] == ["106 % of MACs"]
+    nobody = cascade_table(THREE, [0.5, 0.0, 0.4, 0.1])
+    assert words(drawing(nobody), "exit 2")[1:] == ["0 %", "73 % of MACs"], "an open branch costs, taken or not"
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from btsee_lib.store.results import load_data
 from btsee_lib.studies.rivals import packed
 
 SHARES = (0.5, 0.625, 0.75, 0.875)  # of the backbone's width
-COLUMNS = ["width", "macs", "accuracy", "images", "right"]
+COLUMNS = ["width", "macs", "accuracy", "made_from", "right"]
 
 
 def measure_rivals(progress: Callable = iter) -> None:
@@ -36,17 +36,24 @@ def measure_rivals(progress: Callable = iter) -> None:
 
 
 def measured_rivals(splits: Splits) -> pd.DataFrame:
-    """Read what ``measure_rivals`` wrote of this data set: ``width, macs, accuracy, images, right``.
+    """Read what ``measure_rivals`` wrote in this experiment: ``width, macs, accuracy, made_from, right``.
 
-    Without rows where nothing has been measured, or of other test images.
+    Without rows where nothing has been measured, or by another recipe, or of other images.
     """
     path = _table()
-    found = pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=COLUMNS)
-    return found[(found["images"] == splits.digest) & (found["width"] < params("backbone").width)]
+    if not path.is_file():
+        return pd.DataFrame(columns=COLUMNS)
+    found = pd.read_csv(path, dtype={"made_from": str, "right": str})
+    return found[found["made_from"] == _recipe(splits)]
 
 
 def _table() -> Path:
-    return current_experiment().root / "reports" / "measured" / params("data").name / "rivals.csv"
+    return current_experiment().reports / "measured" / "rivals.csv"
+
+
+def _recipe(splits: Splits) -> str:
+    """Digest of what all networks are made from: the recipe of the backbone, the images, the code."""
+    return artefacts.digest_of_fingerprint(backbone_fingerprint(params("backbone"), splits))
 
 
 def _measured(splits: Splits, width: int, progress: Callable) -> dict:
@@ -63,6 +70,6 @@ def _measured(splits: Splits, width: int, progress: Callable) -> dict:
         "width": width,
         "macs": count_macs(network, splits.normalise(splits.test.images[:1])),
         "accuracy": float(right.double().mean()),
-        "images": splits.digest,
+        "made_from": _recipe(splits),
         "right": packed(right.numpy()),
     }

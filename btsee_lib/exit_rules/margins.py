@@ -1,0 +1,91 @@
+"""Class Precision Margin in other readings: another bar, a smoothed precision, a lower bound in place of it.
+
+CPM takes the lowest threshold at which the precision *observed* on valid meets the bar. Of many thresholds that
+picks a lucky one, so its promise is optimistic; two of these rules are not.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from scipy.optimize import isotonic_regression
+from scipy.stats import beta
+from torch import Tensor
+
+from btsee_lib.calibration import ClassPrecisionMargin, Terms, cpm_thresholds, precision_above
+
+# The lowest confidence to let out, of the confidences (n,) of a class, who is right (n,), and the bar.
+Search = Callable[[Tensor, Tensor, float], float]
+
+
+class MultiplicativeMargin(ClassPrecisionMargin):
+    """The bar is (1 - margin) times the backbone's precision, as in a public reading of the paper's code."""
+
+    def thresholds(
+        self, confidence: Tensor, predicted: Tensor, labels: Tensor, knob: float, terms: Terms
+    ) -> Tensor:
+        """Find the lowest confidence a class at which the samples above it still meet its bar."""
+        bars = ((1 - knob) * terms.bars(0.0)).clamp(max=terms.ceiling)
+        return cpm_thresholds(confidence, predicted, labels, bars, terms.min_support)
+
+
+class SmoothedPrecision(ClassPrecisionMargin):
+    """The chance to be right, as a function of the confidence, is made to rise before precisions are taken."""
+
+    def thresholds(
+        self, confidence: Tensor, predicted: Tensor, labels: Tensor, knob: float, terms: Terms
+    ) -> Tensor:
+        """Find the lowest confidence a class at which the smoothed precision above it meets its bar."""
+
+        def search(confidence: Tensor, right: Tensor, bar: float) -> float:
+            order = confidence.argsort(stable=True)
+            smooth = torch.empty(len(order), dtype=torch.float64)
+            smooth[order] = torch.from_numpy(isotonic_regression(right[order].double().numpy()).x)
+            candidates, precision, support = precision_above(confidence, smooth)
+            good = (precision >= bar) & (support >= terms.min_support)
+            return float(candidates[good].min()) if good.any() else torch.inf
+
+        return by_class(confidence, predicted, labels, terms.bars(knob), search)
+
+
+class LowerBound(ClassPrecisionMargin):
+    """A lower confidence bound of the precision must meet the bar: the promise is kept at a stated level.
+
+    Thresholds are tried from strict to loose, from the first one at which samples without a mistake could pass,
+    up to the first that fails (fixed-sequence testing, as in Learn then Test, arXiv 2110.01052); each with the
+    exact binomial bound. So for one class and branch the true precision above the threshold lies below its bar
+    with a probability of at most 1 - ``level``, for samples such as those of valid.
+
+    Parameters
+    ----------
+    level : of the confidence.
+    """
+
+    def __init__(self, level: float = 0.9):
+        self.level = level
+
+    def thresholds(
+        self, confidence: Tensor, predicted: Tensor, labels: Tensor, knob: float, terms: Terms
+    ) -> Tensor:
+        """Go down the confidences of each class until the bound falls below its bar."""
+
+        def search(confidence: Tensor, right: Tensor, bar: float) -> float:
+            candidates, precision, support = precision_above(confidence, right)
+            number, error = support.double().numpy(), 1 - self.level
+            hits = np.round(precision.numpy() * number)
+            bound = np.where(hits > 0, beta.ppf(error, np.maximum(hits, 1), number - hits + 1), 0.0)
+            could_pass = (error ** (1 / number) >= bar) & (number >= terms.min_support)
+            passed = np.logical_and.accumulate(bound[could_pass] >= bar)
+            return float(candidates[could_pass][passed.sum() - 1]) if passed.any() else torch.inf
+
+        return by_class(confidence, predicted, labels, terms.bars(knob), search)
+
+
+def by_class(confidence: Tensor, predicted: Tensor, labels: Tensor, bars: Tensor, search: Search) -> Tensor:
+    """Search the threshold of each class among the samples that are named so: (K,), inf where there is none."""
+    thresholds = torch.full((len(bars),), torch.inf, dtype=confidence.dtype)
+    for c, bar in enumerate(bars.tolist()):
+        mine = predicted == c
+        if mine.any() and not np.isnan(bar):
+            thresholds[c] = search(confidence[mine], labels[mine] == c, bar)
+    return thresholds

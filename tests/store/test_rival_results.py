@@ -1,0 +1,64 @@
+import pytest
+import torch
+import yaml
+from small_experiment import small_repository
+
+from btsee_lib.cost import count_macs
+from btsee_lib.store import results, rival_results
+from btsee_lib.studies.rivals import unpacked
+
+
+@pytest.fixture(scope="module")
+def measured(repository, tmp_path_factory):
+    """A small repository in which narrower networks have been measured, at a half and at all of the width."""
+    root = small_repository(tmp_path_factory.mktemp("rivals") / "small", repository)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        patch.setattr(rival_results, "SHARES", (0.5, 0.75))
+        rival_results.measure_rivals()
+    return root
+
+
+@pytest.fixture
+def splits(measured, monkeypatch):
+    monkeypatch.chdir(measured)
+    return results.load_data()
+
+
+def test_a_row_tells_what_a_network_costs_and_of_which_images_it_is_right(measured, splits):
+    found = rival_results.measured_rivals(splits)
+    assert found["width"].tolist() == [4, 6]
+    for row in found.itertuples():
+        right = unpacked(row.right, len(splits.test))
+        assert right.mean() == pytest.approx(row.accuracy)
+        assert 0.05 < row.accuracy < 0.95
+    assert found["macs"].is_monotonic_increasing
+
+
+def test_the_costs_are_those_of_the_networks(splits):
+    from btsee_lib.backbone import StagedResNet18
+
+    network = StagedResNet18(10, in_channels=1, width=6)
+    found = rival_results.measured_rivals(splits).set_index("width")
+    assert found.loc[6, "macs"] == count_macs(network, torch.zeros(1, 1, 28, 28))
+
+
+@pytest.mark.parametrize(("section", "change"), [("backbone", {"epochs": 1}), ("data", {"limit": 200})])
+def test_networks_of_another_recipe_or_of_other_images_do_not_count(measured, splits, section, change):
+    path = measured / "params.yaml"
+    before = path.read_text()
+    content = yaml.safe_load(before)
+    content[section] |= change
+    path.write_text(yaml.safe_dump(content))
+    try:
+        assert rival_results.measured_rivals(results.load_data()).empty
+    finally:
+        path.write_text(before)
+    assert len(rival_results.measured_rivals(splits)) == 2
+
+
+def test_where_nothing_was_measured_there_are_no_rows(repository, tmp_path, monkeypatch):
+    monkeypatch.chdir(small_repository(tmp_path / "other", repository))
+    found = rival_results.measured_rivals(results.load_data())
+    assert found.empty
+    assert list(found.columns) == rival_results.COLUMNS
