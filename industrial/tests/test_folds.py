@@ -97,4 +97,4 @@ def test_fingerprints_hold_what_a_fold_is_made_from(fold):
     assert set(features["inputs"]) == {"folds/fold_1/backbone"}
     assert set(tree["inputs"]) == {"folds/fold_1/features"}
     assert tree["parameters"]["boosting"]["seeds"] == [0]
-    assert {"btsee_lib.boosting", "btsee_lib.schemes", "btsee_lib.branches"} <= set(tree["code"])
+    assert {"btsee_lib.boosting", "btsee_lib.schemes.scheme", "btsee_lib.branches"} <= set(tree["code"])
