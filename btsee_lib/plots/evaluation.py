@@ -44,14 +44,19 @@ def fronts(table: pd.DataFrame) -> Figure:
         curve_of_drops(axes, front, colour, name)
         if cell == BTS_EE:
             _point_out(axes, rows, colour)
+    _frame(axes, "Computation saved against accuracy lost: each dot a configuration, mean of the seeds")
+    return figure
+
+
+def _frame(axes: Axes, title: str) -> None:
+    """What figures of drops against savings have in common."""
     axes.axhline(0, color=GREY, lw=1)
     axes.set(
         xlabel="computation saved (% of the backbone's MACs)",
         ylabel="accuracy drop on test (points)",
-        title="Computation saved against accuracy lost: each dot a configuration, mean of the seeds",
+        title=title,
     )
     axes.legend(loc="upper left")
-    return figure
 
 
 def _point_out(axes: Axes, rows: pd.DataFrame, colour: str) -> None:
@@ -119,13 +124,7 @@ def rivals(table: pd.DataFrame) -> Figure:
     for row in static[static["width"].notna()].itertuples():
         place = (100 * row.reduction, row.drop)
         axes.annotate(f"width {row.width:.0f}", place, (6, -12), textcoords="offset points", color=ORANGE)
-    axes.axhline(0, color=GREY, lw=1)
-    axes.set(
-        xlabel="computation saved (% of the backbone's MACs)",
-        ylabel="accuracy drop on test (points)",
-        title="Lower is better: cascades against networks that are simply narrower",
-    )
-    axes.legend(loc="upper left")
+    _frame(axes, "Lower is better: cascades against networks that are simply narrower")
     return figure
 
 

@@ -92,6 +92,17 @@ def train_into(
         history.to_csv(folder / "history.csv", index=False)
 
 
+def ensure_narrower(name: str, width: int, splits: Splits, progress: Callable) -> nn.Module:
+    """Train a network of another width in the way of the backbone, or load it, as the artefact of that name."""
+    parameters = params("backbone").model_copy(update={"width": width})
+
+    def make(folder: Path) -> None:
+        train_into(folder, splits, parameters, progress, new_fabric(params("compute").precision))
+
+    folder = artefacts.ensure(name, backbone_fingerprint(parameters, splits), make)
+    return read_backbone(folder, splits, parameters)
+
+
 def checkpoint_of(name: str, expected: dict) -> Checkpoint:
     """Return where the training of an artefact keeps its state: no out of DVC, which would delete it."""
     return Checkpoint(

@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from btsee_lib.compute import new_fabric, processor
+from btsee_lib.compute import processor
 from btsee_lib.config import params
 from btsee_lib.data.splits import Splits
 from btsee_lib.deployment import measurements
@@ -22,20 +22,14 @@ from btsee_lib.deployment.timed_models import Model
 from btsee_lib.evaluation import BTS_EE
 from btsee_lib.experiment import current_experiment
 from btsee_lib.store import artefacts
-from btsee_lib.store.backbone_artefact import backbone_fingerprint, read_backbone, train_into
+from btsee_lib.store.backbone_artefact import ensure_narrower
 
 TABLES = ("latency", "throughput", "exit_times", "latency_by_exit", "machine")
 
 
 def make_static_backbone(splits: Splits, progress: Callable = iter) -> nn.Module:
     """Train the narrower network that never stops early, in the way of the backbone, or load it."""
-    parameters = params("backbone").model_copy(update={"width": params("deployment").static_width})
-
-    def make(folder: Path) -> None:
-        train_into(folder, splits, parameters, progress, new_fabric(params("compute").precision))
-
-    folder = artefacts.ensure("static_backbone", backbone_fingerprint(parameters, splits), make)
-    return read_backbone(folder, splits, parameters)
+    return ensure_narrower("static_backbone", params("deployment").static_width, splits, progress)
 
 
 def make_timings(

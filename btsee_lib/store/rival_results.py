@@ -6,13 +6,12 @@ from pathlib import Path
 import pandas as pd
 
 from btsee_lib.backbone import predict_logits
-from btsee_lib.compute import new_fabric
 from btsee_lib.config import params
 from btsee_lib.cost import count_macs
 from btsee_lib.data.splits import Splits
 from btsee_lib.experiment import current_experiment
 from btsee_lib.store import artefacts
-from btsee_lib.store.backbone_artefact import backbone_fingerprint, read_backbone, train_into
+from btsee_lib.store.backbone_artefact import backbone_fingerprint, ensure_narrower
 from btsee_lib.store.results import load_data
 from btsee_lib.studies.rivals import packed
 
@@ -58,13 +57,7 @@ def _recipe(splits: Splits) -> str:
 
 def _measured(splits: Splits, width: int, progress: Callable) -> dict:
     """Train a network of this width if need be, and run it over test."""
-    parameters = params("backbone").model_copy(update={"width": width})
-
-    def make(folder: Path) -> None:
-        train_into(folder, splits, parameters, progress, new_fabric(params("compute").precision))
-
-    folder = artefacts.ensure(f"rivals/width_{width}", backbone_fingerprint(parameters, splits), make)
-    network = read_backbone(folder, splits, parameters)
+    network = ensure_narrower(f"rivals/width_{width}", width, splits, progress)
     right = predict_logits(network, splits, splits.test.images).argmax(1) == splits.test.labels
     return {
         "width": width,

@@ -46,12 +46,13 @@ def kept_promises(
     """
     generator = torch.Generator().manual_seed(seed)
     bars = torch.stack([terms.bars(margin) for margin in margins])
+    outputs = {name: rule.outputs(logits) for name, rule in rules.items()}
     rows = []
     for cut in range(cuts):
         order = torch.randperm(len(valid), generator=generator)
         fitted_on, checked_on = order.chunk(2)
         for name, rule in rules.items():
-            sure, named = rule.outputs(logits)
+            sure, named = outputs[name]
             fit = (sure[:, fitted_on], named[:, fitted_on], valid.labels[fitted_on])
             thresholds = calibrate(*fit, margins, terms, SURVIVORS, rule)
             found = _checked(
