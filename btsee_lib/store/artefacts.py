@@ -9,6 +9,7 @@ other parameters is ever taken for this one's. A folder gets its final name only
 import hashlib
 import io
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -70,7 +71,7 @@ def digest_of(name: str) -> str:
     ArtefactError
         If there is none, or it is not whole.
     """
-    return digest_of_fingerprint(_read_fingerprint(name))
+    return digest_of_fingerprint(_read_fingerprint(folder_of(name)))
 
 
 def digest_of_fingerprint(made_from: dict[str, Any]) -> str:
@@ -80,8 +81,12 @@ def digest_of_fingerprint(made_from: dict[str, Any]) -> str:
 
 def is_current(name: str, expected: dict[str, Any]) -> bool:
     """Tell whether the artefact is whole and was made from just what is expected."""
+    return _is_made_from(folder_of(name), expected)
+
+
+def _is_made_from(folder: Path, expected: dict[str, Any]) -> bool:
     try:
-        return _read_fingerprint(name) == json.loads(json.dumps(expected))
+        return _read_fingerprint(folder) == json.loads(json.dumps(expected))
     except ArtefactError:
         return False
 
@@ -105,6 +110,17 @@ def ensure(name: str, expected: dict[str, Any], make: Callable[[Path], None]) ->
 
     replace_folder(folder, make_with_fingerprint)
     return folder
+
+
+def adopt(name: str, expected: dict[str, Any], kept: Path) -> None:
+    """Take over an artefact that is kept elsewhere, unless this one's folder holds it already.
+
+    Parameters
+    ----------
+    kept : a folder; what lies there is used only if it is whole and was made from just what is expected.
+    """
+    if not is_current(name, expected) and _is_made_from(kept, expected):
+        replace_folder(folder_of(name), lambda partial: shutil.copytree(kept, partial, dirs_exist_ok=True))
 
 
 def ensure_together(
@@ -143,7 +159,7 @@ def require(name: str, expected: dict[str, Any], stage: str) -> Path:
     """
     remedy = f"run 'dvc repro {stage}' first"
     try:
-        found = _read_fingerprint(name)
+        found = _read_fingerprint(folder_of(name))
     except ArtefactError as problem:
         raise ArtefactError(f"{problem}: {remedy}") from None
     difference = _first_difference(found, json.loads(json.dumps(expected)))
@@ -185,18 +201,18 @@ def read_tables(folder: Path) -> dict[str, pd.DataFrame]:
     return {path.stem: pd.read_csv(path) for path in sorted(folder.glob("*.csv"))}
 
 
-def _read_fingerprint(name: str) -> dict[str, Any]:
-    path = folder_of(name) / FINGERPRINT
+def _read_fingerprint(folder: Path) -> dict[str, Any]:
+    where = folder.relative_to(current_experiment().home)
     try:
-        content = json.loads(path.read_text())
+        content = json.loads((folder / FINGERPRINT).read_text())
         made_from, sizes = content["made_from"], content["sizes"]
     except FileNotFoundError:
-        raise ArtefactError(f"artifacts/{name} does not exist") from None
+        raise ArtefactError(f"{where} does not exist") from None
     except (ValueError, KeyError, TypeError):
-        raise ArtefactError(f"artifacts/{name}/{FINGERPRINT} is damaged") from None
+        raise ArtefactError(f"{where}/{FINGERPRINT} is damaged") from None
     for file, size in sizes.items():
-        if not (path.parent / file).is_file() or (path.parent / file).stat().st_size != size:
-            raise ArtefactError(f"artifacts/{name}/{file} is missing or truncated")
+        if not (folder / file).is_file() or (folder / file).stat().st_size != size:
+            raise ArtefactError(f"{where}/{file} is missing or truncated")
     return made_from
 
 
