@@ -150,7 +150,8 @@ def train_branch(
             schedule.step()
     if not loss.isfinite():  # once it is not, it stays so
         raise TrainingError(
-            f"a branch's loss is {loss.item()}: lower branches.learning_rate, which is {parameters.learning_rate}"
+            f"a branch's loss is {loss.item()}: lower branches.learning_rate in params.yaml, "
+            f"which is {parameters.learning_rate}"
         )
     branch.eval()
 

@@ -273,5 +273,5 @@ def test_training_and_answers_take_one_thread_and_leave_the_number_as_it_was(fea
 
 
 def test_a_training_that_diverges_stops_and_says_how_to_go_on(train):
-    with pytest.raises(TrainingError, match="a branch's loss is nan: lower branches.learning_rate"):
+    with pytest.raises(TrainingError, match=r"a branch's loss is nan: lower branches\.learning_rate"):
         train(losses=lambda logits, targets: logits.sum(1) * torch.nan)

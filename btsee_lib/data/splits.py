@@ -137,6 +137,7 @@ def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, 
     if (constant := counts.count_nonzero(1) < 2).any():
         channel = int(constant.nonzero()[0]) + 1
         raise DataError(
-            f"channel {channel} of {images.shape[1]} has one value in all training images: leave it out of the pictures"
+            f"channel {channel} of {images.shape[1]} has one value in all training images: "
+            "leave it out of the pictures"
         )
     return tuple(mean.tolist()), tuple(spread.tolist())
