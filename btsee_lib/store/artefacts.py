@@ -9,7 +9,6 @@ other parameters is ever taken for this one's. A folder gets its final name only
 import hashlib
 import io
 import json
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -81,10 +80,11 @@ def digest_of_fingerprint(made_from: dict[str, Any]) -> str:
 
 def is_current(name: str, expected: dict[str, Any]) -> bool:
     """Tell whether the artefact is whole and was made from just what is expected."""
-    return _is_made_from(folder_of(name), expected)
+    return is_made_from(folder_of(name), expected)
 
 
-def _is_made_from(folder: Path, expected: dict[str, Any]) -> bool:
+def is_made_from(folder: Path, expected: dict[str, Any]) -> bool:
+    """``is_current`` for a folder with an artefact that need not lie in ``artifacts/``."""
     try:
         return _read_fingerprint(folder) == json.loads(json.dumps(expected))
     except ArtefactError:
@@ -110,17 +110,6 @@ def ensure(name: str, expected: dict[str, Any], make: Callable[[Path], None]) ->
 
     replace_folder(folder, make_with_fingerprint)
     return folder
-
-
-def adopt(name: str, expected: dict[str, Any], kept: Path) -> None:
-    """Take over an artefact that is kept elsewhere, unless this one's folder holds it already.
-
-    Parameters
-    ----------
-    kept : a folder; what lies there is used only if it is whole and was made from just what is expected.
-    """
-    if not is_current(name, expected) and _is_made_from(kept, expected):
-        replace_folder(folder_of(name), lambda partial: shutil.copytree(kept, partial, dirs_exist_ok=True))
 
 
 def ensure_together(
@@ -202,7 +191,7 @@ def read_tables(folder: Path) -> dict[str, pd.DataFrame]:
 
 
 def _read_fingerprint(folder: Path) -> dict[str, Any]:
-    where = folder.relative_to(current_experiment().home)
+    where = folder.relative_to(current_experiment().root)
     try:
         content = json.loads((folder / FINGERPRINT).read_text())
         made_from, sizes = content["made_from"], content["sizes"]
