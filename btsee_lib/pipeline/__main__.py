@@ -21,6 +21,7 @@ ACTIONS = {
     "keep": "btsee_lib.store.backbone_artefact:keep_backbone",
     "artefacts": "btsee_lib.pipeline.making:make_artefacts",
     "rivals": "btsee_lib.pipeline.making:measure_rivals",
+    "schemes": "btsee_lib.pipeline.making:compare_schemes",
     "explorer": "btsee_lib.pipeline.explorer:write_explorer",
     "site": "btsee_lib.pipeline.site:write_site",
     "figures": "btsee_lib.pipeline.publishing:draw_all",
