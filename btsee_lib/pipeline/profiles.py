@@ -19,7 +19,8 @@ Sections = dict[str, dict[str, Any]]
 HEADER = "# Written by 'make repro PROFILE={name}' from {origin} and profiles/{name}.yaml: change those.\n"
 TAKEN = ("notebooks", "tables", "figures", "model", "measured", "experiments")  # folders of reports/
 OTHERS = "reports/experiments"  # the claims of profiles, which the main experiment sets beside its own
-MAIN_ONLY = {"paper_scale": "08_paper_scale"}  # stage and notebook that are about the machine, once for all
+# Stages, and their notebooks, that are there once for all experiments.
+MAIN_ONLY = {"paper_scale": "08_paper_scale", "other_ways": "09_other_ways"}
 
 
 def read_profile(name: str) -> Sections:
