@@ -31,6 +31,7 @@ def found_in_browser(folder: Path, page: str, script: str):
     path = folder / "page.html"
     path.write_text(page + REPORT.format(script=script))
     options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]
+    options.append("--virtual-time-budget=120000")  # what the page waits for comes before the text is read
     profile = f"--user-data-dir={folder / 'browser'}"
     command = [CHROMIUM, *options, profile, "--dump-dom", path.as_uri()]
     text = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True).stdout

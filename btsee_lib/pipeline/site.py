@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import nbformat
+import pandas as pd
 from jinja2 import pass_context
 from latex2mathml.converter import convert
 from nbconvert import HTMLExporter
@@ -18,11 +19,17 @@ from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell, new_notebook
 
+from btsee_lib.deployment.onnx_runner import OnnxFileError
+from btsee_lib.errors import DataError
 from btsee_lib.experiment import repository_root
+from btsee_lib.pipeline.cascade_page import fetch_runtime, write_cascade_page
+from btsee_lib.store import load_data
 
 MENU = (("Start", "index.html"), ("README", "README.html"), ("Margin explorer", "docs/explorer.html"))
+CASCADE = ("The cascade in your browser", "docs/cascade.html")
 # Folders of executed notebooks, by what the start page calls them.
 EXPERIMENTS = {"The course": "reports", "Other images: {}": "reports/*", "Another domain": "industrial/reports"}
+Menu = tuple[tuple[str, str], ...]  # titles, and places from the root of the site
 COMMENT = re.compile(r"<!--.*?-->\n")
 LINK = re.compile(r'(<(?:a|img)\b[^>]*?\b(?:href|src)=")([^"]+)(")')
 
@@ -54,16 +61,17 @@ def write_site() -> None:
     root = repository_root()
     site = root / "site"
     shutil.rmtree(site, ignore_errors=True)
+    menu = (*MENU, *_with_cascade(root, site))
     pages, readme = dict(_notebooks(root)), (root / "README.md").read_text()
     pages[Path("README.ipynb")] = new_notebook(cells=[new_markdown_cell(COMMENT.sub("", readme))])
-    pages[Path("index.ipynb")] = new_notebook(cells=[new_markdown_cell(start_page(root))])
+    pages[Path("index.ipynb")] = new_notebook(cells=[new_markdown_cell(start_page(root, menu))])
     exporter = SiteExporter(template_file=str(Path(__file__).with_name("site.html.j2")))
     for source, notebook in pages.items():
         target = site / source.with_suffix(".html")
         target.parent.mkdir(parents=True, exist_ok=True)
         resources = {
             "up": os.path.relpath(site, target.parent) + "/",
-            "menu": MENU,
+            "menu": menu,
             "metadata": {"name": _title(notebook)},
         }
         text, _ = exporter.from_notebook_node(notebook, resources)
@@ -72,12 +80,27 @@ def write_site() -> None:
     print(f"site/index.html: {len(pages)} pages")
 
 
-def start_page(root: Path) -> str:
+def _with_cascade(root: Path, site: Path) -> Menu:
+    """Write the page that runs the published cascade; its entry in the menu, or none where it cannot be had."""
+    model = root / "reports" / "model"
+    if not model.is_dir():
+        return ()
+    try:
+        runtime = fetch_runtime(root / "artifacts" / "browser")
+        costs = pd.read_csv(root / "reports" / "tables" / "cascade.csv")
+        write_cascade_page(site / CASCADE[1], model, load_data(), costs, runtime)
+    except (DataError, OnnxFileError, OSError) as problem:
+        print(f"the site goes without {CASCADE[1]}: {problem}")
+        return ()
+    return (CASCADE,)
+
+
+def start_page(root: Path, menu: Menu = MENU) -> str:
     """What there is to read, in order, as Markdown."""
     lines = [
         "# BTS-EE, step by step",
         "Early exits for image classification: a course in notebooks, with their results.",
-        "**[Turn a knob: the margin explorer](docs/explorer.html)** · **[README](README.html)**",
+        " · ".join(f"**[{name}]({place})**" for name, place in menu[1:]),
     ]
     for name, pattern in EXPERIMENTS.items():
         for folder in sorted(root.glob(f"{pattern}/notebooks")):
