@@ -13,6 +13,7 @@ from btsee_lib.config import SECTIONS, check_params
 from btsee_lib.experiment import repository_root
 from btsee_lib.pipeline import readme
 from btsee_lib.plots import FIGURES
+from btsee_lib.store.reports import HOLDS, HOLDS_NOT
 
 ROOT = repository_root(Path(__file__).parent)
 LIBRARY = ROOT / "btsee_lib"
@@ -67,6 +68,24 @@ def test_published_notebook_is_of_the_source(path):
     source = nbformat.read(path, as_version=4)
     executed = nbformat.read(path.parents[1] / "reports" / "notebooks" / path.name, as_version=4)
     assert [cell.source for cell in executed.cells] == [cell.source for cell in source.cells]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_every_sentence_of_a_published_notebook_holds(path):
+    executed = nbformat.read(path.parents[1] / "reports" / "notebooks" / path.name, as_version=4)
+    printed = [output.get("text", "") for cell in executed.cells for output in cell.get("outputs", [])]
+    found = [line for text in printed for line in text.splitlines() if HOLDS_NOT in line]
+    assert found == []
+    assert sum(text.count(f"{HOLDS}: ") for text in printed) == code_of(executed).count("report.holds(")
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_cell_that_only_checks_is_folded(path):
+    for cell in nbformat.read(path, as_version=4).cells:
+        is_check = "check" in cell.metadata.get("tags", [])
+        assert is_check == cell.metadata.get("jupyter", {}).get("source_hidden", False), cell.id
+        if "report.holds(" in cell.source:
+            assert is_check, cell.id
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

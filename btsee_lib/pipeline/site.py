@@ -18,6 +18,7 @@ from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell, new_notebook
+from traitlets.config import Config
 
 from btsee_lib.deployment.onnx_runner import OnnxFileError
 from btsee_lib.errors import DataError
@@ -30,6 +31,8 @@ CASCADE = ("The cascade in your browser", "docs/cascade.html")
 # Folders of executed notebooks, by what the start page calls them.
 EXPERIMENTS = {"The course": "reports", "Other images: {}": "reports/*", "Another domain": "industrial/reports"}
 Menu = tuple[tuple[str, str], ...]  # titles, and places from the root of the site
+# Cells that compare results with recorded ones, or a sentence with its output, show what they found alone.
+WITHOUT_CHECKS = Config({"TagRemovePreprocessor": {"enabled": True, "remove_input_tags": ["check"]}})
 COMMENT = re.compile(r"<!--.*?-->\n")
 LINK = re.compile(r'(<(?:a|img)\b[^>]*?\b(?:href|src)=")([^"]+)(")')
 
@@ -65,7 +68,7 @@ def write_site() -> None:
     pages, readme = dict(_notebooks(root)), (root / "README.md").read_text()
     pages[Path("README.ipynb")] = new_notebook(cells=[new_markdown_cell(COMMENT.sub("", readme))])
     pages[Path("index.ipynb")] = new_notebook(cells=[new_markdown_cell(start_page(root, menu))])
-    exporter = SiteExporter(template_file=str(Path(__file__).with_name("site.html.j2")))
+    exporter = SiteExporter(template_file=str(Path(__file__).with_name("site.html.j2")), config=WITHOUT_CHECKS)
     for source, notebook in pages.items():
         target = site / source.with_suffix(".html")
         target.parent.mkdir(parents=True, exist_ok=True)

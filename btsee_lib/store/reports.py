@@ -21,6 +21,7 @@ from btsee_lib.experiment import RECORDING, current_experiment
 from btsee_lib.store.artefacts import folder_of
 
 METRICS = "metrics.json"
+HOLDS, HOLDS_NOT = "holds", "does NOT hold here"  # before a sentence
 
 
 class Report:
@@ -91,6 +92,19 @@ class Report:
             print(
                 f"{name}: {value:.4g}{unit} is NOT within {within:g}{unit} of the recorded {recorded:.4g}{unit}"
             )
+
+    def holds(self, sentence: str, condition: bool) -> None:
+        """Print whether a sentence of the notebook is true of this run.
+
+        Parameters
+        ----------
+        sentence : what the text beside it claims of the outputs.
+        condition : the same, worked out from them.
+
+        As with ``expect`` another outcome is another output, so nbval fails; and no result is published for
+        the data set that the sentences are about while one of them is untrue (a test reads the outputs).
+        """
+        print(f"{HOLDS if condition else HOLDS_NOT}: {sentence}")
 
 
 def published_numbers() -> dict[str, float | None]:

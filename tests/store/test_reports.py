@@ -246,3 +246,15 @@ def test_by_hand_what_is_published_stands_in_for_notebooks_that_have_not_run(rec
     assert Report("06_conclusions").numbers_so_far() == {"accuracy": 0.5, "published": 1, "tried": 3}
     record()
     assert Report("06_conclusions").numbers_so_far() == {}
+
+
+def test_a_sentence_is_told_with_what_it_is_worth(capsys):
+    report = Report("02_backbone")
+    table = pd.DataFrame({"share": [0.9, 0.1]})
+    report.holds("the first is larger", table["share"][0] > table["share"][1])
+    table["share"] = table["share"][::-1].to_numpy()
+    report.holds("the first is larger", table["share"][0] > table["share"][1])
+    assert capsys.readouterr().out.splitlines()[-2:] == [
+        "holds: the first is larger",
+        "does NOT hold here: the first is larger",
+    ]
