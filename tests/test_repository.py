@@ -199,3 +199,19 @@ def test_readme_names_only_files_that_exist_and_every_room():
     assert [name for name in names if not (ROOT / name).exists()] == []
     for package in LIBRARY.glob("*/__init__.py"):
         assert f"`{package.parent.name}/`" in readme, package.parent.name
+
+
+def test_the_lesson_plan_names_sections_and_exercises_that_exist_and_its_minutes_add_up():
+    plan = (ROOT / "TEACHING.md").read_text()
+    named = re.findall(r"`(\d\d) · ([^`]+)`", plan)
+    assert {number for number, _ in named} >= {"01", "02", "03", "04", "05", "06"}
+    for number, title in set(named):
+        (path,) = (ROOT / "notebooks").glob(f"{number}_*.ipynb")
+        cells = nbformat.read(path, as_version=4).cells
+        headings = [line for cell in cells for line in cell.source.splitlines() if line.startswith("## ")]
+        assert any(re.fullmatch(rf"## (\d+ · )?{re.escape(title)}", line) for line in headings), (number, title)
+    code = "\n".join(code_of(nbformat.read(path, as_version=4)) for path in NOTEBOOKS)
+    for name in re.findall(r"`(check_\w+)`", plan):
+        assert f"{name}(" in code, name
+    two_hours = plan.partition("## Two hours")[2].partition("## ")[0]
+    assert sum(int(minutes) for minutes in re.findall(r"^\| (\d+) \|", two_hours, re.MULTILINE)) == 120
