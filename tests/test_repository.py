@@ -21,7 +21,7 @@ NOTEBOOKS = [path for root in PIPELINES for path in sorted((root / "notebooks").
 CORE = (
     "errors experiment config compute parallel disk data backbone augmentation training branches features "
     "calibration exit_rules schemes cost cascade trees fitting boosting decisions evaluation uncertainty "
-    "studies deployment store plots pipeline"
+    "studies deployment exercises store plots pipeline"
 ).split()
 
 
@@ -134,7 +134,7 @@ def test_the_method_core_is_read_in_an_afternoon_and_the_library_is_thin():
     core = [path for path in lines if path.parent == LIBRARY]
     assert len(core) <= 22
     assert sum(lines[path] for path in core) <= 2700
-    assert sum(lines.values()) <= 9900
+    assert sum(lines.values()) <= 10400
 
 
 @pytest.mark.parametrize(
