@@ -19,6 +19,7 @@ ACTIONS = {
     "input": "btsee_lib.pipeline.inputs:note_input",
     "backbone": "btsee_lib.pipeline.making:make_backbone",
     "artefacts": "btsee_lib.pipeline.making:make_artefacts",
+    "solutions": "btsee_lib.pipeline.notebooks:run_solutions",
     "rivals": "btsee_lib.pipeline.making:measure_rivals",
     "explorer": "btsee_lib.pipeline.explorer:write_explorer",
     "site": "btsee_lib.pipeline.site:write_site",
