@@ -71,9 +71,9 @@ pipeline: data  ## the whole pipeline at toy size in temporary clones
 	@echo "== the pipeline at toy size: minutes until it says a word"
 	pytest -m pipeline tests/test_pipeline.py
 
-notebooks: artefacts  ## run the executed notebooks again and compare their outputs
+notebooks: artefacts  ## run the executed notebooks and solutions again and compare their outputs
 	@echo "== the executed notebooks once more, two at a time"
-	OMP_NUM_THREADS=1 $(NBVAL) -n 2 --dist loadfile $(REPORTS)/notebooks
+	OMP_NUM_THREADS=1 $(NBVAL) -n 2 --dist loadfile $(REPORTS)/notebooks $(wildcard $(REPORTS)/solutions)
 
 check: notebooks  ## the same for a profile: make check PROFILE=cifar-10
 

@@ -44,6 +44,7 @@ TIMES = {
 }
 PROFILE = "tiny-cinic"
 NOTEBOOKS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
+EXECUTED = ("notebooks", "solutions")  # folders of reports/
 
 
 def start_in(folder, *command, **variables):
@@ -79,8 +80,8 @@ def pipeline_in(folder, *arguments):
     return finish(start_in(folder, sys.executable, "-m", "btsee_lib.pipeline", *arguments))
 
 
-def start_nbval(folder, *notebooks, **variables):
-    names = [f"reports/notebooks/{name}.ipynb" for name in notebooks]
+def start_nbval(folder, *places, **variables):
+    names = [f"reports/{place}" for place in places]
     command = ["pytest", "--nbval", "--nbval-current-env", "-p", "no:cacheprovider", *names]
     return start_in(folder, *command, **variables)
 
@@ -122,12 +123,12 @@ def published(folder):
     files = [*folder.glob("reports/metrics*.json"), *folder.glob("reports/model/*")]
     files += [path for path in folder.glob("reports/tables/*.csv") if path.stem not in TIMES]
     content = {str(path.relative_to(folder)): path.read_bytes() for path in sorted(files)}
-    for path in sorted(folder.glob("reports/notebooks/*.ipynb")):
+    for path in sorted(path for name in EXECUTED for path in folder.glob(f"reports/{name}/*.ipynb")):
         notebook = nbformat.read(path, as_version=4)
         for cell in notebook.cells:
             if "timed" in cell.metadata.get("tags", []):
                 cell.outputs = []
-        content[path.name] = nbformat.writes(notebook)
+        content[str(path.relative_to(folder))] = nbformat.writes(notebook)
     return content
 
 
@@ -183,8 +184,9 @@ def with_profile(clones, tmp_path_factory):
 
 
 def test_every_notebook_is_published_executed_top_to_bottom(clone):
-    for name in NOTEBOOKS:
-        notebook = nbformat.read(clone / "reports" / "notebooks" / f"{name}.ipynb", as_version=4)
+    paths = [f"{folder}/{name}.ipynb" for folder in EXECUTED for name in NOTEBOOKS]
+    for name in paths:
+        notebook = nbformat.read(clone / "reports" / name, as_version=4)
         counts = [cell.execution_count for cell in notebook.cells if cell.cell_type == "code"]
         assert counts == list(range(1, len(counts) + 1)), name
 
@@ -219,7 +221,7 @@ def test_nbval_passes_with_another_processor_and_one_thread_and_fails_on_other_r
     """Both clones at once: the first as it is, the second with another recorded number and another output."""
     before = published(clones[0])
     processor = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "default"}
-    untouched = start_nbval(clones[0], *NOTEBOOKS, **processor)
+    untouched = start_nbval(clones[0], *EXECUTED, **processor)
     recorded, printed = "evaluation.full.gain", "evaluation.gain.independent.survivors"
     path = clones[1] / "reports" / "metrics.json"
     numbers = json.loads(path.read_text())
@@ -228,7 +230,7 @@ def test_nbval_passes_with_another_processor_and_one_thread_and_fails_on_other_r
     told = f"{printed}: within 0.4"
     assert told in executed.read_text()
     executed.write_text(executed.read_text().replace(told, f"{printed}: within 0.3"))
-    changed = finish(start_nbval(clones[1], "05_evaluation"))
+    changed = finish(start_nbval(clones[1], "notebooks/05_evaluation.ipynb"))
     assert changed.returncode == 1
     failed = {int(number) for number in re.findall(r"^FAILED .*::Cell (\d+)", changed.stdout, re.MULTILINE)}
     assert failed == cells_that_print(executed, f"{recorded}:", f"{printed}:")
@@ -292,6 +294,7 @@ def test_a_profile_runs_beside_the_main_experiment_out_of_an_archive(with_profil
     assert len(pd.read_csv(home / "tables" / "configurations.csv")) == 2 * 4 * 8
     made = {path.stem for path in (home / "notebooks").glob("*.ipynb")}
     assert made == set(NOTEBOOKS) - set(MAIN_ONLY.values())
+    assert {path.stem for path in (home / "solutions").glob("*.ipynb")} == made
     assert published(clone) == before, "the main results were touched"
     assert stages_run(repro_in(home, clone)) == ["input"]
     main = stages_run(run_in(clone, "dvc", "repro", "--dry"))

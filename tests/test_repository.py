@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from btsee_lib import exercises
 from btsee_lib.config import SECTIONS, check_params
 from btsee_lib.experiment import repository_root
 from btsee_lib.pipeline import readme
@@ -22,8 +23,11 @@ NOTEBOOKS = [path for root in PIPELINES for path in sorted((root / "notebooks").
 CORE = (
     "errors experiment config compute parallel disk data backbone augmentation training branches features "
     "calibration exit_rules schemes cost cascade trees fitting boosting decisions evaluation uncertainty "
-    "studies deployment store plots pipeline"
+    "studies deployment exercises store plots pipeline"
 ).split()
+
+
+SOLUTIONS = sorted((ROOT / "solutions").glob("*.ipynb"))
 
 
 def stages_of(root):
@@ -110,6 +114,44 @@ def test_notebook_tells_where_it_stands_and_describes_its_figures(path):
     assert "<details>" in prose
 
 
+def functions_of(path):
+    """The functions that a notebook defines, with their arguments, and the checks that it calls."""
+    nodes = list(ast.walk(ast.parse(code_of(nbformat.read(path, as_version=4)))))
+    defined = {node.name: ast.unparse(node.args) for node in nodes if isinstance(node, ast.FunctionDef)}
+    calls = [node for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)]
+    checks = [call for call in calls if ast.unparse(call.func.value) == "exercises"]
+    return defined, {call.func.attr: call.args[0].id for call in checks}
+
+
+@pytest.mark.parametrize("path", SOLUTIONS, ids=lambda path: path.stem)
+def test_a_solution_solves_every_exercise_of_its_notebook_by_the_same_names(path):
+    notebook = ROOT / "notebooks" / path.name
+    (stubs, asked), (solved, answered) = functions_of(notebook), functions_of(path)
+    assert asked == answered
+    assert 2 <= len(asked) <= 3
+    assert all(solved[name] == stubs[name] for name in asked.values())
+    assert f"(../solutions/{path.name})" in notebook.read_text()
+    sections = set(re.findall(r'params\("(\w+)"\)', code_of(nbformat.read(path, as_version=4))))
+    assert sections <= set(stages_of(ROOT)["solutions"]["params"])
+
+
+@pytest.mark.parametrize("path", SOLUTIONS, ids=lambda path: path.stem)
+def test_a_published_solution_is_of_its_source_and_passes_every_check(path):
+    source = nbformat.read(path, as_version=4)
+    executed = nbformat.read(ROOT / "reports" / "solutions" / path.name, as_version=4)
+    assert [cell.source for cell in executed.cells] == [cell.source for cell in source.cells]
+    assert all(cell.outputs == [] for cell in source.cells if cell.cell_type == "code")
+    for cell in executed.cells:
+        if "exercises.check_" in cell.source:
+            assert " is right in all " in cell.outputs[0].text
+
+
+def test_every_notebook_of_the_course_has_solutions_and_every_check_is_used():
+    assert [path.name for path in SOLUTIONS] == [path.name for path in NOTEBOOKS if path.parents[1] == ROOT]
+    used = {check for path in SOLUTIONS for check in functions_of(path)[1]}
+    assert used == set(exercises.__all__)
+
+
 @pytest.mark.parametrize("root", PIPELINES, ids=lambda root: root.name)
 def test_every_published_file_lies_in_an_out_of_one_stage(root):
     outs = [out for stage in stages_of(root).values() for out in outs_of(stage) if out.startswith("reports/")]
@@ -153,7 +195,7 @@ def test_the_method_core_is_read_in_an_afternoon_and_the_library_is_thin():
     core = [path for path in lines if path.parent == LIBRARY]
     assert len(core) <= 22
     assert sum(lines[path] for path in core) <= 2700
-    assert sum(lines.values()) <= 9900
+    assert sum(lines.values()) <= 10400
 
 
 @pytest.mark.parametrize(
@@ -178,7 +220,7 @@ def test_no_file_holds_a_path_of_one_machine():
     patterns = ("**/*.py", "notebooks/*.ipynb", "reports/**/*.ipynb")
     folders = (LIBRARY, ROOT / "notebooks", ROOT / "reports", ROOT / "industrial")
     texts = [path for folder in folders for pattern in patterns for path in folder.glob(pattern)]
-    texts += list((ROOT / "notebooks").glob("*.ipynb"))
+    texts += [*(ROOT / "notebooks").glob("*.ipynb"), *SOLUTIONS]
     pattern = re.compile(r"/(root|home|tmp|work)/\w+")
     assert [path.name for path in texts if pattern.search(path.read_text())] == []
 

@@ -20,6 +20,7 @@ ACTIONS = {
     "backbone": "btsee_lib.pipeline.making:make_backbone",
     "keep": "btsee_lib.store.backbone_artefact:keep_backbone",
     "artefacts": "btsee_lib.pipeline.making:make_artefacts",
+    "solutions": "btsee_lib.pipeline.notebooks:run_solutions",
     "rivals": "btsee_lib.pipeline.making:measure_rivals",
     "schemes": "btsee_lib.pipeline.making:compare_schemes",
     "explorer": "btsee_lib.pipeline.explorer:write_explorer",

@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING
 from btsee_lib.config import check_params
 from btsee_lib.errors import ParameterError
 from btsee_lib.experiment import RECORDING, current_experiment
+from btsee_lib.pipeline.profiles import MAIN_ONLY
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
 
-def sources() -> dict[str, Path]:
-    """Return the notebooks of the repository, by name."""
-    return {path.stem: path for path in sorted((current_experiment().root / "notebooks").glob("*.ipynb"))}
+def sources(folder: str = "notebooks") -> dict[str, Path]:
+    """Return the notebooks of a folder of the repository, by name."""
+    return {path.stem: path for path in sorted((current_experiment().root / folder).glob("*.ipynb"))}
 
 
 def source_of(name: str) -> Path:
@@ -42,29 +43,47 @@ def run(name: str) -> None:
     Its kernel starts in the experiment's own folder of notebooks, from which it knows the experiment. The
     executed notebook is written only if every cell ran.
     """
-    # It would build a grammar of web addresses, for seconds, each time that nbformat is imported.
-    sys.modules.setdefault("rfc3987_syntax", None)
-    import nbformat
-    import papermill
-
     source = source_of(name)
     check_params()
-    start = current_experiment().home / "notebooks"
-    start.mkdir(exist_ok=True)
     folder = current_experiment().artifacts / "reports" / name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     started = time.perf_counter()
     os.environ[RECORDING] = "1"
     print(f"{name}: running (its first cell tells how long that takes)", flush=True)
+    execute(source, folder / source.name)
+    note_time(name, time.perf_counter() - started)
+
+
+def run_solutions() -> None:
+    """Execute the solutions of the exercises into ``reports/solutions``; they load what notebooks have made."""
+    check_params()
+    experiment = current_experiment()
+    target, started = experiment.reports / "solutions", time.perf_counter()
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    for name, source in sources("solutions").items():
+        if not (experiment.profile and name in MAIN_ONLY.values()):
+            execute(source, target / source.name)
+    note_time("solutions", time.perf_counter() - started)
+
+
+def execute(source: Path, target: Path) -> None:
+    """Execute a notebook in the experiment's own folder and write it, cleaned, if every cell ran."""
+    # It would build a grammar of web addresses, for seconds, each time that nbformat is imported.
+    sys.modules.setdefault("rfc3987_syntax", None)
+    import nbformat
+    import papermill
+
+    start = current_experiment().home / "notebooks"
+    start.mkdir(exist_ok=True)
     try:
         notebook = papermill.execute_notebook(
             source, None, cwd=start, kernel_name="python3", progress_bar=False, stderr_file=sys.stderr
         )
     except papermill.exceptions.PapermillExecutionError as problem:
-        sys.exit(f"{name}: cell {problem.exec_count} failed: {problem.ename}: {problem.evalue}")
-    nbformat.write(clean(notebook), folder / f"{name}.ipynb")
-    note_time(name, time.perf_counter() - started)
+        sys.exit(f"{source.stem}: cell {problem.exec_count} failed: {problem.ename}: {problem.evalue}")
+    nbformat.write(clean(notebook), target)
 
 
 def clean(notebook: "NotebookNode") -> "NotebookNode":

@@ -17,7 +17,8 @@ from btsee_lib.experiment import repository_root
 
 Sections = dict[str, dict[str, Any]]
 HEADER = "# Written by 'make repro PROFILE={name}' from {origin} and profiles/{name}.yaml: change those.\n"
-TAKEN = ("notebooks", "tables", "figures", "model", "measured", "experiments")  # folders of reports/
+# Folders of reports/.
+TAKEN = ("notebooks", "solutions", "tables", "figures", "model", "measured", "experiments")
 OTHERS = "reports/experiments"  # the claims of profiles, which the main experiment sets beside its own
 # Stages, and their notebooks, that are there once for all experiments.
 MAIN_ONLY = {"paper_scale": "08_paper_scale", "other_ways": "09_other_ways"}

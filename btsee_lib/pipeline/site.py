@@ -115,7 +115,8 @@ def start_page(root: Path, menu: Menu = MENU) -> str:
 
 def _notebooks(root: Path) -> Iterator[tuple[Path, NotebookNode]]:
     for pattern in EXPERIMENTS.values():
-        for path in sorted(root.glob(f"{pattern}/notebooks/*.ipynb")):
+        folders = [f"{pattern}/{name}" for name in ("notebooks", "solutions")]
+        for path in sorted(path for folder in folders for path in root.glob(f"{folder}/*.ipynb")):
             yield path.relative_to(root), nbformat.read(path, as_version=4)
 
 

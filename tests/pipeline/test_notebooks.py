@@ -98,3 +98,39 @@ def test_times_are_kept_and_printed(workspace, capsys):
     notebooks.print_times()
     lines = capsys.readouterr().out.splitlines()
     assert [line.split() for line in lines[:2]] == [["a", "100", "s"], ["b", "7", "s"]]
+
+
+@pytest.fixture
+def executed(repository, workspace, monkeypatch):
+    """A repository of two solutions; returns its root and the list of those that are executed, and where to."""
+    for name in ("02_backbone", "08_paper_scale"):
+        source = workspace / "solutions" / f"{name}.ipynb"
+        source.parent.mkdir(exist_ok=True)
+        nbformat.write(new_notebook(), source)
+    (workspace / "artifacts").mkdir()
+    (workspace / "params.yaml").write_text((repository / "params.yaml").read_text())
+    calls = []
+    monkeypatch.setattr(notebooks, "execute", lambda source, target: calls.append((source, target)))
+    return workspace, calls
+
+
+def test_solutions_are_executed_into_a_folder_that_holds_nothing_older(executed):
+    root, calls = executed
+    (root / "reports" / "solutions").mkdir(parents=True)
+    (root / "reports" / "solutions" / "old.ipynb").touch()
+    notebooks.run_solutions()
+    names = ("02_backbone.ipynb", "08_paper_scale.ipynb")
+    assert calls == [(root / "solutions" / name, root / "reports" / "solutions" / name) for name in names]
+    assert list((root / "reports" / "solutions").iterdir()) == []
+
+
+def test_a_profile_has_no_solutions_of_notebooks_of_the_main_experiment_alone(executed, monkeypatch):
+    root, calls = executed
+    home = root / "reports" / "cifar-10"
+    home.mkdir(parents=True)
+    (root / "artifacts" / "cifar-10").mkdir()
+    (home / "dvc.yaml").touch()
+    (home / "params.yaml").write_text((root / "params.yaml").read_text())
+    monkeypatch.chdir(home)
+    notebooks.run_solutions()
+    assert [target for _, target in calls] == [home / "solutions" / "02_backbone.ipynb"]

@@ -27,11 +27,14 @@ def small_site(workspace):
     title = "# 01 · Data\n*Next:* [02](02_backbone.ipynb#part).\n\n"
     formula = f"{title}Half, $\\frac{{1}}{{2}}$:\n\n$$\\sum_b p_b$$\n\n`cost $5`"
     printed = new_code_cell("print('cost $x$')", outputs=[new_output("stream", text="cost $x$\n")])
+    (workspace / "reports" / "solutions").mkdir()
+    back = "[back](01_data.ipynb), [solved](../solutions/02_backbone.ipynb)"
     for name, cells in (
-        ("01_data", [new_markdown_cell(formula), printed]),
-        ("02_backbone", [new_markdown_cell("# 02 · Backbone\n[back](01_data.ipynb)")]),
+        ("notebooks/01_data", [new_markdown_cell(formula), printed]),
+        ("notebooks/02_backbone", [new_markdown_cell(f"# 02 · Backbone\n{back}")]),
+        ("solutions/02_backbone", [new_markdown_cell("# Solutions\n[02](../notebooks/02_backbone.ipynb)")]),
     ):
-        nbformat.write(new_notebook(cells=cells), workspace / "reports" / "notebooks" / f"{name}.ipynb")
+        nbformat.write(new_notebook(cells=cells), workspace / "reports" / f"{name}.ipynb")
     site.write_site()
     return workspace / "site"
 
@@ -42,7 +45,7 @@ def links_of(page):
 
 def test_every_link_of_every_page_leads_somewhere_on_disk(small_site):
     pages = sorted(small_site.rglob("*.html"))
-    assert len(pages) == 5
+    assert len(pages) == 6
     for page in pages:
         for link in links_of(page):
             if not re.match(r"https:|#", link):
@@ -58,6 +61,7 @@ def test_notebooks_link_to_one_another_and_the_start_page_to_all(small_site):
         "docs/explorer.html",
     } <= set(links_of(small_site / "index.html"))
     assert "../../index.html" in links_of(first)
+    assert "../solutions/02_backbone.html" in links_of(first.with_name("02_backbone.html"))
     assert "written by a program" not in (small_site / "README.html").read_text()
     assert (small_site / "reports" / "tables" / "a.csv").is_file()
 

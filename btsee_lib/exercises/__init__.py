@@ -1,0 +1,45 @@
+"""Checks of the exercises: each runs what a reader wrote and says in one sentence what is wrong with it."""
+
+from btsee_lib.exercises.cascades import (
+    check_break_even,
+    check_cascade,
+    check_changes_sides,
+    check_cheapest,
+    check_leave_early,
+    check_paired_interval,
+    check_weights,
+)
+from btsee_lib.exercises.classifiers import (
+    check_conv_macs,
+    check_leaks,
+    check_pair,
+    check_recall,
+    check_reduction,
+)
+from btsee_lib.exercises.survivors import (
+    check_boost_one_branch,
+    check_mismatch,
+    check_shortfall,
+    check_survivors,
+    check_threshold,
+)
+
+__all__ = [
+    "check_boost_one_branch",
+    "check_break_even",
+    "check_cascade",
+    "check_changes_sides",
+    "check_cheapest",
+    "check_conv_macs",
+    "check_leaks",
+    "check_leave_early",
+    "check_mismatch",
+    "check_pair",
+    "check_paired_interval",
+    "check_recall",
+    "check_reduction",
+    "check_shortfall",
+    "check_survivors",
+    "check_threshold",
+    "check_weights",
+]

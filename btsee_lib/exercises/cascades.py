@@ -1,0 +1,134 @@
+"""Checks of notebooks 05, 06 and 08: cascades, a choice, an interval, what pays, parts, half the bits."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from btsee_lib.cascade import Cascade, simulate
+from btsee_lib.cost import CostModel
+from btsee_lib.deployment.time_costs import break_even
+from btsee_lib.evaluation import recommend
+from btsee_lib.exercises.cases import Case, check
+from btsee_lib.training import share_of_batch
+from btsee_lib.uncertainty import interval
+
+COLUMNS = ["valid_drop", "valid_reduction", "drop", "reduction"]
+
+
+def check_cascade(
+    function: Callable, confidence: Tensor, predicted: Tensor, backbone_predicted: Tensor, thresholds: Tensor
+) -> None:
+    """Check ``(confidence, predicted, backbone_predicted, thresholds)``: labels and exits, (N,) each.
+
+    Parameters
+    ----------
+    confidence, predicted : (B, N); backbone_predicted : int64 (N,); thresholds : (B, K).
+    """
+    real = confidence, predicted, backbone_predicted, thresholds
+    check(function, "cascade", [Case("on test", real, simulate(*real)[:2], "simulate decides so")])
+
+
+def check_cheapest(function: Callable, table: pd.DataFrame, max_drops: Sequence[float]) -> None:
+    """Check ``(table, drop)``: the index of the row that saves most within a drop on valid, None without one.
+
+    Parameters
+    ----------
+    table : configurations of one cell with ``drop, reduction, valid_drop, valid_reduction``, drops in points.
+    """
+
+    def on_any(rows: Tensor | pd.DataFrame, drop: float) -> int | None:
+        if isinstance(rows, Tensor):
+            index = range(10, 10 + len(rows))  # not the positions
+            rows = pd.DataFrame(rows.double().numpy().round(6), index, COLUMNS)
+        return function(rows, drop)
+
+    best = {row.max_drop: row.position for row in recommend(table, max_drops).itertuples()}
+    cases = [
+        Case(f"for {drop} points", (table, drop), best.get(drop), "this one saves most on valid")
+        for drop in max_drops
+    ]
+    check(on_any, "cheapest", cases, function.__name__)
+
+
+def check_paired_interval(function: Callable, first: np.ndarray, second: np.ndarray) -> None:
+    """Check ``(first, second, draws)``: both ends of a 95 % interval of the difference, in points.
+
+    Parameters
+    ----------
+    first, second : bool (N,), whether two cascades are right, image by image.
+    """
+    draws = np.random.default_rng(0).integers(len(first), size=(200, len(first)))
+    right = first.astype(int), second.astype(int)
+    wanted = interval(100 * (right[0] - right[1])[draws].mean(1), 0.95)
+    real = [torch.from_numpy(each) for each in (*right, draws)]
+    check(function, "paired_interval", [Case("on test", tuple(real), wanted, "draw once for both")])
+
+
+def check_leave_early(function: Callable, cascade: Cascade, images: Tensor) -> None:
+    """Check ``(image, stages, branches, thresholds)``: label and exit of one image, really stopping.
+
+    Parameters
+    ----------
+    images : float (N, C, H, W), normalised; each is set against ``cascade.predict``.
+    """
+    branches = [lambda x, each=each: each(each.squeeze(x)) for each in cascade.branches]
+
+    def on_any(*arguments: Tensor) -> tuple | None:
+        if len(arguments) > 1:
+            return _made_up_stopping(function, *arguments)
+        with torch.inference_mode():
+            return function(arguments[0], list(cascade.backbone.stages), branches, cascade.thresholds)
+
+    found = cascade.predict(images)
+    cases = [
+        Case(
+            f"for test image {n}",
+            (images[n : n + 1],),
+            [found.label[n], found.exit[n]],
+            "the cascade answers so",
+        )
+        for n in range(len(images))
+    ]
+    check(on_any, "leave_early", cases, function.__name__)
+
+
+def _made_up_stopping(function: Callable, *arguments: Tensor) -> tuple | None:
+    """Run three stages of which the last gives logits, two branches, and add how many stages ran."""
+    *branch_logits, last, thresholds = arguments
+    ran = []
+
+    def stage(number: int) -> Callable:
+        return lambda x: ran.append(number) or (last if number == len(branch_logits) else x)
+
+    stages = [stage(number) for number in range(len(branch_logits) + 1)]
+    branches = [lambda _, logits=logits: logits for logits in branch_logits]
+    found = function(torch.zeros(1, 1), stages, branches, thresholds)
+    return (*found, len(ran)) if isinstance(found, tuple | list) else found
+
+
+def check_break_even(function: Callable, cost: CostModel) -> None:
+    """Check ``(stages, branches)``: for each branch the share of those that reach it from which it pays."""
+    real = torch.tensor(cost.stages), torch.tensor(cost.branches)
+    check(function, "break_even", [Case("for this cascade", real, break_even(cost), "shares, not percent")])
+
+
+def check_weights(function: Callable, batch_size: int, processes: int) -> None:
+    """Check ``(images, processes)``: what each process must weigh the mean loss of its part by."""
+    wanted = [share_of_batch(batch_size, rank, processes).weight for rank in range(processes)]
+    check(
+        function, "weights", [Case("for the batch above", (batch_size, processes), wanted, "so it was above")]
+    )
+
+
+def check_changes_sides(function: Callable, confidence: Tensor, thresholds: Tensor) -> None:
+    """Check ``(confidence, thresholds)``: who decides otherwise if the confidence is rounded to bfloat16.
+
+    Parameters
+    ----------
+    confidence, thresholds : float32 (N,), the threshold that of the class that an image is taken for.
+    """
+    wanted = (confidence.bfloat16().float() >= thresholds) != (confidence >= thresholds)
+    check(function, "changes_sides", [Case("on test", (confidence, thresholds), wanted, "these change sides")])

@@ -1,0 +1,132 @@
+"""Checks of notebooks 03 and 04: who stays, mismatch, one step of boosting, a threshold, a promise."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from btsee_lib.boosting import fitted_thresholds, who_remains, who_stays
+from btsee_lib.calibration import Terms, cpm_thresholds, leaves
+from btsee_lib.exercises.cases import Case, check
+from btsee_lib.fitting import Survivors
+
+
+def check_survivors(function: Callable, confidence: Tensor, predicted: Tensor, thresholds: Tensor) -> None:
+    """Check ``(confidence, predicted, thresholds)``: who does not leave, bool (N,).
+
+    Parameters
+    ----------
+    confidence : float (N,); predicted : int64 (N,); thresholds : (K,).
+    """
+    real = confidence, predicted, thresholds
+    check(function, "survivors", [Case("for branch 1 on valid", real, ~leaves(*real), "these survive it")])
+
+
+def check_mismatch(function: Callable, branch_right: Tensor, backbone_right: Tensor, survive: Tensor) -> None:
+    """Check ``(branch_right, backbone_right, survive)``: how much further a branch falls, in points.
+
+    Parameters
+    ----------
+    branch_right, backbone_right, survive : bool (N,).
+    """
+    further = branch_right.double() - backbone_right.double()
+    wanted = 100 * float(further.mean() - further[survive].mean())
+    real = branch_right, backbone_right, survive
+    check(
+        function, "mismatch", [Case("for branch 2 on test", real, wanted, "that is its fall beyond difficulty")]
+    )
+
+
+def check_boost_one_branch(
+    function: Callable,
+    logits: dict[int, dict[str, Tensor]],
+    reached: dict[int, Survivors],
+    labels: Tensor,
+    margins: Sequence[float],
+    terms: Terms,
+) -> None:
+    """Check ``(reach, fit, calibrate, leaving)``: train, calibrate, filter; who reaches the next branch.
+
+    ``fit(mask)`` trains a branch on training images, ``calibrate(branch, mask)`` sets its thresholds on
+    validation images, ``leaving(branch, thresholds, split)`` tells of all images of a split who would leave.
+
+    Parameters
+    ----------
+    logits : by number, what trained branches answer, (N, K) for train and valid; nothing is trained here.
+    reached : by number, who reaches a branch, bool (N,) for train and valid.
+    labels : of valid, int64 (N,); margins : of each branch.
+    """
+
+    def of_branch(number: int) -> Tensor | None:
+        everyone = {name: torch.ones_like(mask) for name, mask in reached[number].items()}
+        calibration = (labels, margins[number - 1], terms)
+        on = function(
+            dict(reached[number]),
+            lambda _: number,
+            lambda b, mask: fitted_thresholds(logits[b], {"valid": mask}, *calibration),
+            lambda b, thresholds, split: ~who_stays(logits[b], everyone, thresholds)[split],
+        )
+        return on and torch.cat([on[name] for name in everyone])
+
+    cases = []
+    for number, said in logits.items():
+        remain = who_remains(said, reached[number], labels, margins[number - 1], terms)
+        wanted = torch.cat(list(remain.values()))
+        cases.append(Case(f"for branch {number}", (number,), wanted, "the library lets others go on"))
+
+    def on_any(part: str | int) -> Tensor | None:
+        return _made_up_boosting(function)[part] if isinstance(part, str) else of_branch(part)
+
+    check(on_any, "boost_one_branch", cases, function.__name__)
+
+
+def _made_up_boosting(function: Callable) -> dict[str, Tensor | None]:
+    """Let a step of boosting run among five images a split, and note what it does to them."""
+    reach = {"train": torch.tensor([1, 1, 1, 0, 1]) > 0, "valid": torch.tensor([1, 0, 1, 1, 1]) > 0}
+    leave = {"train": torch.tensor([1, 0, 0, 0, 0]) > 0, "valid": torch.tensor([0, 0, 1, 0, 0]) > 0}
+    notes: dict[str, Tensor | None] = {"trained": None, "calibrated": None}
+
+    def note(name: str, mask: Tensor) -> str:
+        notes[name] = mask.clone()
+        return name
+
+    on = function(
+        reach,
+        lambda mask: note("trained", mask),
+        lambda branch, mask: note("calibrated", mask),
+        lambda branch, thresholds, split: leave[split].clone(),
+    )
+    together = {"handed": on, "before": reach}
+    return notes | {name: each and torch.cat([each["train"], each["valid"]]) for name, each in together.items()}
+
+
+def check_threshold(
+    function: Callable, confidence: Tensor, predicted: Tensor, labels: Tensor, bars: Tensor, min_support: int
+) -> None:
+    """Check ``(confidence, correct, bar, min_support)``: the search of CPM for one class.
+
+    Parameters
+    ----------
+    confidence : float (N,); predicted, labels : int64 (N,), of a branch on valid; bars : float64 (K,).
+    """
+    found = cpm_thresholds(confidence, predicted, labels, bars, min_support).tolist()
+    cases = []
+    for c, (bar, wanted) in enumerate(zip(bars.tolist(), found, strict=True)):
+        real = confidence[predicted == c], labels[predicted == c] == c, bar, min_support
+        cases.append(Case(f"for class {c} on valid", real, wanted, "cpm_thresholds finds this one"))
+    check(function, "threshold", cases)
+
+
+def check_shortfall(function: Callable, predicted: Tensor, labels: Tensor, bars: Tensor) -> None:
+    """Check ``(predicted, labels, bars)`` of images that left: points below the bar, on average.
+
+    Parameters
+    ----------
+    predicted, labels : int64 (n,); bars : (K,), shares.
+    """
+    wanted = 100 * float(bars[predicted].double().mean() - (predicted == labels).double().mean())
+    check(
+        function,
+        "shortfall",
+        [Case("on test", (predicted, labels, bars), wanted, "every image weighs the same")],
+    )

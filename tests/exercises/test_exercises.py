@@ -1,0 +1,605 @@
+"""Each check lets the right solution pass, and tells each typical wrong one, by a part of its sentence."""
+
+import itertools
+
+import pandas as pd
+import pytest
+import torch
+
+from btsee_lib import exercises
+from btsee_lib.calibration import confidence_and_class
+from btsee_lib.cost import CostModel
+
+INF, NAN = torch.inf, torch.nan
+
+
+def pair(clarity, cheap, strong, share):
+    answers = strong.clone()
+    clearest = clarity.argsort(descending=True)[: int(share * len(clarity))]
+    answers[clearest] = cheap[clearest]
+    return answers
+
+
+def pair_unclear(clarity, cheap, strong, share):
+    return pair(-clarity, cheap, strong, share)
+
+
+def pair_by_threshold(clarity, cheap, strong, share):
+    return torch.where(clarity > share, cheap, strong)
+
+
+def pair_from_the_end(clarity, cheap, strong, share):
+    answers = strong.clone()
+    clearest = clarity.argsort()[-int(share * len(clarity)) :]
+    answers[clearest] = cheap[clearest]
+    return answers
+
+
+def leaks(first, second):
+    known = {tuple(image.flatten().tolist()) for image in first}
+    return [position for position, image in enumerate(second) if tuple(image.flatten().tolist()) in known]
+
+
+def leaks_by_position(first, second):
+    return [n for n, (a, b) in enumerate(zip(first, second, strict=False)) if torch.equal(a, b)]
+
+
+def leaks_by_sum(first, second):
+    return [n for n, image in enumerate(second) if image.sum() in [each.sum() for each in first]]
+
+
+def leaks_once(first, second):
+    return [
+        next(n for n, b in enumerate(second) if torch.equal(a, b))
+        for a in first
+        if (second == a).all((1, 2, 3)).any()
+    ]
+
+
+def leaks_within(first, second):
+    both = [tuple(image.flatten().tolist()) for image in (*first, *second)]
+    return [n - len(first) for n in range(len(first), len(both)) if both[n] in both[:n]]
+
+
+def conv_macs(channels_in, channels_out, kernel, stride, padding, side):
+    out = (side + 2 * padding - kernel) // stride + 1
+    return out**2 * channels_out * channels_in * kernel**2
+
+
+def conv_macs_of_input(channels_in, channels_out, kernel, stride, padding, side):
+    return side**2 * channels_out * channels_in * kernel**2
+
+
+def conv_macs_unpadded(channels_in, channels_out, kernel, stride, padding, side):
+    return conv_macs(channels_in, channels_out, kernel, stride, 0, side)
+
+
+def conv_macs_one_channel(channels_in, channels_out, kernel, stride, padding, side):
+    return conv_macs(1, channels_out, kernel, stride, padding, side)
+
+
+def conv_macs_rounded_up(channels_in, channels_out, kernel, stride, padding, side):
+    out = -(-(side + 2 * padding - kernel) // stride) + 1
+    return out**2 * channels_out * channels_in * kernel**2
+
+
+def recall(predicted, labels, num_classes):
+    return torch.stack([(predicted[labels == c] == c).double().mean() for c in range(num_classes)])
+
+
+def precision(predicted, labels, num_classes):
+    return recall(labels, predicted, num_classes)
+
+
+def recall_of_nothing_is_zero(predicted, labels, num_classes):
+    return recall(predicted, labels, num_classes).nan_to_num(0)
+
+
+def recall_without_unnamed(predicted, labels, num_classes):
+    found = recall(predicted, labels, num_classes)
+    found[torch.bincount(predicted, minlength=num_classes) == 0] = NAN
+    return found
+
+
+def reduction(shares, stages, branches):
+    spent = [sum(stages[: b + 1]) + sum(branches[: b + 1]) for b in range(len(stages))]
+    return 1 - sum(p * s for p, s in zip(shares, spent, strict=True)) / sum(stages)
+
+
+def reduction_in_percent(shares, stages, branches):
+    return 100 * reduction(shares, stages, branches)
+
+
+def reduction_without_branches(shares, stages, branches):
+    return reduction(shares, stages, 0 * branches)
+
+
+def reduction_with_its_own_branch_only(shares, stages, branches):
+    own = [*branches, 0]
+    spent = [sum(stages[: b + 1]) + own[b] for b in range(len(stages))]
+    return 1 - sum(p * s for p, s in zip(shares, spent, strict=True)) / sum(stages)
+
+
+def reduction_never_negative(shares, stages, branches):
+    return max(reduction(shares, stages, branches), torch.tensor(0.0))
+
+
+def survivors_of(confidence, predicted, thresholds):
+    return confidence < thresholds[predicted]
+
+
+def survivors_at_threshold(confidence, predicted, thresholds):
+    return confidence <= thresholds[predicted]
+
+
+def survivors_swapped(confidence, predicted, thresholds):
+    return confidence >= thresholds[predicted]
+
+
+def survivors_of_class_zero(confidence, predicted, thresholds):
+    return confidence < thresholds[0]
+
+
+def mismatch(branch_right, backbone_right, survivors):
+    falls = [each.double().mean() - each[survivors].double().mean() for each in (branch_right, backbone_right)]
+    return 100 * (falls[0] - falls[1])
+
+
+def mismatch_in_float32(branch_right, backbone_right, survivors):
+    falls = [each.float().mean() - each[survivors].float().mean() for each in (branch_right, backbone_right)]
+    return float(100 * (falls[0] - falls[1]))
+
+
+def mismatch_as_share(*arguments):
+    return mismatch(*arguments) / 100
+
+
+def mismatch_unsigned(*arguments):
+    return abs(mismatch(*arguments))
+
+
+def mismatch_on_survivors_only(branch_right, backbone_right, survivors):
+    return 100 * (backbone_right[survivors].double().mean() - branch_right[survivors].double().mean())
+
+
+def boost_one_branch(reach, fit, calibrate, leaving):
+    branch = fit(reach["train"])
+    thresholds = calibrate(branch, reach["valid"])
+    return {split: reach[split] & ~leaving(branch, thresholds, split) for split in reach}
+
+
+def boost_on_all(reach, fit, calibrate, leaving):
+    branch = fit(torch.ones_like(reach["train"]))
+    thresholds = calibrate(branch, reach["valid"])
+    return {split: reach[split] & ~leaving(branch, thresholds, split) for split in reach}
+
+
+def boost_calibrated_on_all(reach, fit, calibrate, leaving):
+    branch = fit(reach["train"])
+    thresholds = calibrate(branch, torch.ones_like(reach["valid"]))
+    return {split: reach[split] & ~leaving(branch, thresholds, split) for split in reach}
+
+
+def boost_revives(reach, fit, calibrate, leaving):
+    branch = fit(reach["train"])
+    thresholds = calibrate(branch, reach["valid"])
+    return {split: ~leaving(branch, thresholds, split) for split in reach}
+
+
+def boost_in_place(reach, fit, calibrate, leaving):
+    branch = fit(reach["train"])
+    thresholds = calibrate(branch, reach["valid"])
+    for split in reach:
+        reach[split] &= ~leaving(branch, thresholds, split)
+    return reach
+
+
+def boost_forgets_to_return(reach, fit, calibrate, leaving):
+    boost_one_branch(reach, fit, calibrate, leaving)
+
+
+def threshold(confidence, correct, bar, min_support, above=lambda a, b: a >= b, first_miss=False, grouped=True):
+    found, order = INF, confidence.argsort(descending=True, stable=True)
+    sure, right = confidence[order].tolist(), correct[order].tolist()
+    for number in range(1, len(sure) + 1):
+        tied = grouped and number < len(sure) and sure[number] == sure[number - 1]
+        met = above(sum(right[:number]) / number, bar)
+        if not tied and met and number >= min_support:
+            found = sure[number - 1]
+        if first_miss and not met:
+            break
+    return found
+
+
+def threshold_stops_early(*arguments):
+    return threshold(*arguments, first_miss=True)
+
+
+def threshold_above_the_bar(*arguments):
+    return threshold(*arguments, above=lambda a, b: a > b)
+
+
+def threshold_splits_equals(*arguments):
+    return threshold(*arguments, grouped=False)
+
+
+def threshold_without_support(confidence, correct, bar, min_support):
+    return threshold(confidence, correct, bar, 1)
+
+
+def threshold_above_support(confidence, correct, bar, min_support):
+    return threshold(confidence, correct, bar, min_support + 1)
+
+
+def threshold_highest(confidence, correct, bar, min_support):
+    return confidence.max() if len(confidence) else INF
+
+
+def threshold_unsorted(confidence, correct, bar, min_support):
+    met = correct.double().cumsum(0) / torch.arange(1, len(correct) + 1) >= bar
+    return confidence[met].min() if met.any() else INF
+
+
+def shortfall(predicted, labels, bars):
+    return 100 * (bars[predicted].double() - (predicted == labels).double()).mean()
+
+
+def shortfall_as_share(*arguments):
+    return shortfall(*arguments) / 100
+
+
+def shortfall_by_class(predicted, labels, bars):
+    kinds = predicted.unique()
+    return 100 * torch.stack([bars[c] - (labels[predicted == c] == c).float().mean() for c in kinds]).mean()
+
+
+def shortfall_never_negative(*arguments):
+    return max(shortfall(*arguments), torch.tensor(0.0))
+
+
+def shortfall_of_nothing_is_zero(*arguments):
+    return torch.nan_to_num(shortfall(*arguments), 0)
+
+
+def cascade(confidence, predicted, backbone_predicted, thresholds, leaves=lambda a, b: a >= b, backwards=True):
+    labels = backbone_predicted.clone()
+    exits = torch.full_like(labels, len(confidence))
+    for b in reversed(range(len(confidence))) if backwards else range(len(confidence)):
+        out = leaves(confidence[b], thresholds[b][predicted[b]])
+        labels[out], exits[out] = predicted[b][out], b
+    return labels, exits
+
+
+def cascade_overruled(*arguments):
+    return cascade(*arguments, backwards=False)
+
+
+def cascade_above(*arguments):
+    return cascade(*arguments, leaves=lambda a, b: a > b)
+
+
+def cascade_from_one(*arguments):
+    labels, exits = cascade(*arguments)
+    return labels, exits + 1
+
+
+def cascade_of_class_zero(confidence, predicted, backbone_predicted, thresholds):
+    return cascade(confidence, predicted, backbone_predicted, thresholds[:, :1].expand_as(thresholds))
+
+
+def cheapest_within(table, drop):
+    allowed = table[table["valid_drop"] <= drop]
+    return allowed["valid_reduction"].idxmax() if len(allowed) else None
+
+
+def cheapest_on_test(table, drop):
+    allowed = table[table["drop"] <= drop]
+    return allowed["reduction"].idxmax() if len(allowed) else None
+
+
+def cheapest_below(table, drop):
+    allowed = table[table["valid_drop"] < drop]
+    return allowed["valid_reduction"].idxmax() if len(allowed) else None
+
+
+def cheapest_position(table, drop):
+    allowed = table[table["valid_drop"] <= drop]
+    return int(allowed["valid_reduction"].argmax()) if len(allowed) else None
+
+
+def cheapest_or_error(table, drop):
+    return table[table["valid_drop"] <= drop]["valid_reduction"].idxmax()
+
+
+def paired_interval(first, second, draws):
+    differences = 100 * (first - second)[draws].double().mean(1)
+    return tuple(torch.quantile(differences, torch.tensor([0.025, 0.975]).double()))
+
+
+def unpaired_interval(first, second, draws):
+    differences = 100 * (first[draws].double().mean(1) - second[draws.flip(0)].double().mean(1))
+    return tuple(torch.quantile(differences, torch.tensor([0.025, 0.975]).double()))
+
+
+def paired_interval_as_shares(first, second, draws):
+    return [each / 100 for each in paired_interval(first, second, draws)]
+
+
+def paired_interval_of_90(first, second, draws):
+    differences = 100 * (first - second)[draws].double().mean(1)
+    return tuple(torch.quantile(differences, torch.tensor([0.05, 0.95]).double()))
+
+
+def leave_early(image, stages, branches, thresholds):
+    feature_map = image
+    for exit_number, (stage, branch) in enumerate(zip(stages, branches, strict=False)):
+        feature_map = stage(feature_map)
+        confidence, label = branch(feature_map)[0].softmax(0).max(0)
+        if confidence >= thresholds[exit_number, label]:
+            return int(label), exit_number
+    return int(stages[-1](feature_map)[0].argmax()), len(branches)
+
+
+def leave_after_all(image, stages, branches, thresholds):
+    maps = list(itertools.accumulate(stages, lambda x, stage: stage(x), initial=image))[1:]
+    return leave_early(image, [lambda _, each=each: each for each in maps], branches, thresholds)
+
+
+def leave_by_logits(image, stages, branches, thresholds):
+    feature_map = image
+    for exit_number, branch in enumerate(branches):
+        feature_map = stages[exit_number](feature_map)
+        confidence, label = branch(feature_map)[0].max(0)
+        if confidence >= thresholds[exit_number, label]:
+            return int(label), exit_number
+    return int(stages[-1](feature_map)[0].argmax()), len(branches)
+
+
+def leave_by_class_zero(image, stages, branches, thresholds):
+    return leave_early(image, stages, branches, thresholds[:, :1].expand_as(thresholds))
+
+
+def leave_above(image, stages, branches, thresholds):
+    return leave_early(image, stages, branches, thresholds + 1e-6)
+
+
+def break_even(stages, branches):
+    return [cost / sum(stages[number:]) for number, cost in enumerate(branches, start=1)]
+
+
+def break_even_with_its_own(stages, branches):
+    return [cost / sum(stages[number:]) for number, cost in enumerate(branches)]
+
+
+def break_even_in_percent(stages, branches):
+    return [100 * each for each in break_even(stages, branches)]
+
+
+def break_even_at_most_one(stages, branches):
+    return [min(each, torch.tensor(1.0)) for each in break_even(stages, branches)]
+
+
+def weights(images, processes):
+    return [len(range(rank, images, processes)) * processes / images for rank in range(processes)]
+
+
+def weights_as_shares(images, processes):
+    return [each / processes for each in weights(images, processes)]
+
+
+def weights_all_equal(images, processes):
+    return [1] * processes
+
+
+def weights_rounded_down(images, processes):
+    return [images // processes * processes / images] * processes
+
+
+def changes_sides(confidence, thresholds):
+    return (confidence.bfloat16().float() >= thresholds) != (confidence >= thresholds)
+
+
+def changes_sides_both_rounded(confidence, thresholds):
+    return (confidence.bfloat16() >= thresholds.bfloat16()) != (confidence >= thresholds)
+
+
+def changes_sides_if_near(confidence, thresholds):
+    return (confidence - thresholds).abs() < 0.00195
+
+
+SOLUTIONS = {
+    "pair": [pair],
+    "leaks": [leaks],
+    "conv_macs": [conv_macs],
+    "recall": [recall],
+    "reduction": [reduction],
+    "survivors": [survivors_of],
+    "mismatch": [mismatch, mismatch_in_float32],
+    "boost_one_branch": [boost_one_branch],
+    "threshold": [threshold],
+    "shortfall": [shortfall],
+    "cascade": [cascade],
+    "cheapest": [cheapest_within],
+    "paired_interval": [paired_interval],
+    "leave_early": [leave_early],
+    "break_even": [break_even],
+    "weights": [weights],
+    "changes_sides": [changes_sides],
+}
+WRONG = {
+    "pair": {
+        pair_unclear: "the clearest half takes the cheap answer",
+        pair_by_threshold: "no threshold",
+        pair_from_the_end: "a share of 0",
+    },
+    "leaks": {
+        leaks_by_position: "at another position",
+        leaks_by_sum: "pixel for pixel",
+        leaks_once: "every copy counts",
+        leaks_within: "nothing of the first set has leaked",
+    },
+    "conv_macs": {
+        conv_macs_of_input: "pixels of the output",
+        conv_macs_unpadded: "for one channel",
+        conv_macs_one_channel: "reads every input channel",
+        conv_macs_rounded_up: "a rest of a step",
+    },
+    "recall": {
+        precision: "not by the answers",
+        recall_of_nothing_is_zero: "0 of 0",
+        recall_without_unnamed: "yours returns [1, nan], wanted [1, 0]: none of its images is found",
+    },
+    "reduction": {
+        reduction_in_percent: "yours returns 37.5, wanted 0.375",
+        reduction_without_branches: "yours returns 0.375, wanted 0.125: whoever goes on has paid",
+        reduction_with_its_own_branch_only: "yours returns 0.25, wanted 0.125: whoever goes on has paid",
+        reduction_never_negative: "branches then only cost",
+    },
+    "survivors": {
+        survivors_at_threshold: "who reaches it leaves",
+        survivors_swapped: "true is who stays",
+        survivors_of_class_zero: "of the class that is named",
+    },
+    "mismatch": {
+        mismatch_as_share: "yours returns 0.25, wanted 25",
+        mismatch_unsigned: "then it is below zero",
+        mismatch_on_survivors_only: "the branch falls by 50 points",
+    },
+    "boost_one_branch": {
+        boost_on_all: "what it trains on: yours returns [1, 1, 1, 1, 1], wanted [1, 1, 1, 0, 1]",
+        boost_calibrated_on_all: "only validation images that reach",
+        boost_revives: "who reached the branch and does not leave",
+        boost_in_place: "make new masks",
+        boost_forgets_to_return: "yours returns None, wanted [0, 1, 1, 0, 1, 1, 0, 0, 1, 1]",
+    },
+    "threshold": {
+        threshold_stops_early: "the first miss does not end the search",
+        threshold_above_the_bar: "just reached is met",
+        threshold_splits_equals: "yours returns 0.8, wanted 0.9: equal confidences stand or fall together",
+        threshold_without_support: "fewer than min_support",
+        threshold_above_support: "min_support itself is enough",
+        threshold_highest: "the lowest that meets the bar",
+        threshold_unsorted: "in whatever order",
+    },
+    "shortfall": {
+        shortfall_as_share: "yours returns 0.2, wanted 20",
+        shortfall_by_class: "each image weighs the same",
+        shortfall_never_negative: "more than kept is below zero",
+        shortfall_of_nothing_is_zero: "a mean of nothing",
+    },
+    "cascade": {
+        cascade_overruled: "the first one that is sure decides",
+        cascade_above: "who reaches it leaves",
+        cascade_from_one: "exits count from 0",
+        cascade_of_class_zero: "of the class that is named",
+    },
+    "cheapest": {
+        cheapest_on_test: "test is only reported",
+        cheapest_below: "a drop of 0.5 is within 0.5",
+        cheapest_position: "the index of the one that saves most",
+        cheapest_or_error: "where no row keeps the drop yours stops with ValueError",
+    },
+    "paired_interval": {
+        unpaired_interval: "both must see the same draw",
+        paired_interval_as_shares: "wanted [2.5, 97.5]",
+        paired_interval_of_90: "the 2.5th and the 97.5th",
+    },
+    "leave_early": {
+        leave_after_all: "yours returns [1, 0, 3], wanted [1, 0, 1]: once it has left no later stage runs",
+        leave_by_logits: "a softmax probability",
+        leave_by_class_zero: "of the class that is named",
+        leave_above: "who reaches it leaves",
+    },
+    "break_even": {
+        break_even_with_its_own: "not its own",
+        break_even_in_percent: "yours returns [25, 50], wanted [0.25, 0.5]",
+        break_even_at_most_one: "above 1 it never pays",
+    },
+    "weights": {
+        weights_as_shares: "the average divides by 4 already",
+        weights_all_equal: "one image more",
+        weights_rounded_down: "one image more",
+    },
+    "changes_sides": {
+        changes_sides_both_rounded: "the threshold stays what it is",
+        changes_sides_if_near: "stays on its side",
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def data(splits, features, cascade_case, independent, terms, backbone, request):
+    """The arguments of each check behind the function, from a small experiment."""
+    valid, test = features["valid"], features["test"]
+    first = independent[0].logits["valid"]
+    confidence, predicted = confidence_and_class(first)
+    bars = terms.bars(-0.1)
+    outputs = [cascade_case[name] for name in ("confidence", "predicted", "backbone_predicted", "thresholds")]
+    logits = {b: independent[b - 1].logits for b in (1, 2)}
+    everyone = {name: torch.ones(len(features[name])).bool() for name in ("train", "valid")}
+    right = [each["test"].argmax(1) == test.labels for each in logits.values()]
+    cost = CostModel((40, 30, 30, 60), (2, 2, 1))
+    columns = ["valid_drop", "valid_reduction", "drop", "reduction", "training", "calibration", "accuracy"]
+    rows = [(0.1 * n, 0.3 + 0.1 * n, 0.2, 0.5, "boosted", "survivors", 0.9) for n in range(4)]
+    sure, named = outputs[0][0], outputs[1][0]
+    return {
+        "pair": (sure, named, outputs[2]),
+        "leaks": (splits.train.images[:20], splits.valid.images[:20]),
+        "conv_macs": (backbone, 6),
+        "recall": (valid.predicted, valid.labels, len(splits.classes)),
+        "reduction": (torch.tensor([0.4, 0.3, 0.1, 0.2]), cost),
+        "survivors": (confidence, predicted, outputs[3][0]),
+        "mismatch": (*right, sure < 0.5),
+        "boost_one_branch": (logits, {1: everyone, 2: everyone}, valid.labels, [-0.1, -0.1], terms),
+        "threshold": (confidence, predicted, valid.labels, bars, 5),
+        "shortfall": (named, test.labels, bars),
+        "cascade": tuple(outputs),
+        "cheapest": (pd.DataFrame(rows, columns=columns), [0.15, 0.3, -1]),
+        "paired_interval": tuple(each.numpy() for each in right),
+        "leave_early": (request.getfixturevalue("cascade"), splits.normalise(splits.test.images[:5])),
+        "break_even": (cost,),
+        "weights": (10, 4),
+        "changes_sides": (sure, outputs[3][0][named]),
+    }
+
+
+def told(function, exercise, data, capsys):
+    getattr(exercises, f"check_{exercise}")(function, *data[exercise])
+    (line,) = capsys.readouterr().out.splitlines()
+    return line
+
+
+def cases_of(table):
+    return [(exercise, function) for exercise, functions in table.items() for function in functions]
+
+
+def test_every_check_has_its_solutions_and_wrong_ones():
+    checks = {name.removeprefix("check_") for name in exercises.__all__}
+    assert set(SOLUTIONS) == set(WRONG) == checks
+    assert all(len(wrong) >= 2 for wrong in WRONG.values())
+
+
+@pytest.mark.parametrize(("exercise", "function"), cases_of(SOLUTIONS))
+def test_the_right_solution_passes(exercise, function, data, capsys):
+    assert f"{function.__name__} is right in all " in told(function, exercise, data, capsys)
+
+
+@pytest.mark.parametrize(("exercise", "function"), cases_of(WRONG))
+def test_a_wrong_solution_is_told_what_is_wrong(exercise, function, data, capsys):
+    line, reason = told(function, exercise, data, capsys), WRONG[exercise][function]
+    assert line.startswith(f"{function.__name__} is wrong: ")
+    assert reason in line
+
+
+@pytest.mark.parametrize("exercise", SOLUTIONS)
+def test_an_unwritten_solution_stops_nothing(exercise, data, capsys):
+    def stub(*arguments): ...
+
+    assert told(stub, exercise, data, capsys).startswith("stub is not written yet")
+
+
+def test_what_is_right_on_small_cases_only_fails_on_the_data_of_the_notebook(data, capsys):
+    def by_heart(confidence, predicted, thresholds):
+        return survivors_of(confidence, predicted, thresholds) if len(confidence) < 3 else confidence < 0
+
+    assert "for branch 1 on valid yours differs at" in told(by_heart, "survivors", data, capsys)
