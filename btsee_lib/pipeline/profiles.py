@@ -20,8 +20,7 @@ HEADER = "# Written by 'make repro PROFILE={name}' from {origin} and profiles/{n
 # Folders of reports/.
 TAKEN = ("notebooks", "solutions", "tables", "figures", "model", "measured", "experiments")
 OTHERS = "reports/experiments"  # the claims of profiles, which the main experiment sets beside its own
-# Stages, and their notebooks, that are there once for all experiments.
-MAIN_ONLY = {"paper_scale": "08_paper_scale", "other_ways": "09_other_ways"}
+MAIN_ONLY = {"paper_scale": "08_paper_scale"}  # stage and notebook that are about the machine, once for all
 
 
 def read_profile(name: str) -> Sections:

@@ -11,7 +11,6 @@ from btsee_lib.plots import (
     pictures,
     scaling,
     schematic,
-    schemes,
 )
 from btsee_lib.plots.style import FIGURES
 
@@ -27,5 +26,4 @@ __all__ = [
     "pictures",
     "scaling",
     "schematic",
-    "schemes",
 ]
