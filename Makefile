@@ -11,7 +11,7 @@ REPORTS := $(if $(PROFILE),reports/$(PROFILE),reports)
 COPY := artifacts/verify
 NBVAL := TQDM_DISABLE=1 pytest --nbval --nbval-current-env -p no:cacheprovider
 .DEFAULT_GOAL := help
-.PHONY: help setup profile data repro scale rivals industrial test lint unit pipeline notebooks check artefacts verify figures readme explorer site lab clean
+.PHONY: help setup profile data repro scale rivals industrial test lint unit pipeline notebooks check artefacts verify figures readme explorer site slides lab clean
 
 help:  ## list the commands
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1#/p' $(MAKEFILE_LIST) | awk -F'#' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -95,6 +95,11 @@ explorer: setup  ## write docs/explorer.html, sliders over the trained branches,
 
 site: setup  ## notebooks, README and explorer as pages in site/ that open from disk
 	@python -m btsee_lib.pipeline site
+
+slides: setup  ## notebooks as slides in site/slides; npm fetches reveal.js, which shows them
+	@mkdir -p site/slides && rm -rf site/slides/*
+	@cd site/slides && npm pack --silent reveal.js@4.6.1 > /dev/null && tar xzf reveal.js-*.tgz && mv package reveal.js && rm *.tgz
+	jupyter nbconvert --to btsee_lib.pipeline.site.SlideShow --no-input --reveal-prefix reveal.js --output-dir site/slides reports/notebooks/*.ipynb
 
 readme: setup  ## fill the README's tables from the results in git
 	@python -m btsee_lib.pipeline readme

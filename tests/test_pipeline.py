@@ -16,6 +16,7 @@ import yaml
 from small_cinic10 import write_archive
 
 from btsee_lib.experiment import repository_root
+from btsee_lib.pipeline.profiles import MAIN_ONLY
 from btsee_lib.plots import FIGURES
 from btsee_lib.store.deployment_results import TABLES
 

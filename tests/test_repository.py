@@ -92,6 +92,17 @@ def test_a_cell_that_only_checks_is_folded(path):
             assert is_check, cell.id
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
+def test_every_cell_has_its_place_among_the_slides(path):
+    for cell in nbformat.read(path, as_version=4).cells:
+        place = cell.metadata.get("slideshow", {}).get("slide_type")
+        assert place in ("slide", "subslide", "fragment", "skip", "-"), cell.id
+        if cell.cell_type == "code":
+            assert (place == "-") == ("store.show(" in cell.source), cell.id
+        elif cell.source.startswith("## ") and not re.match("## (Exercises|References)", cell.source):
+            assert place == "slide", cell.id
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_stage_depends_on_the_library_and_on_every_section_that_its_notebook_reads(path):
     root = path.parents[1]

@@ -17,6 +17,8 @@ from btsee_lib.pipeline.profiles import MAIN_ONLY
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
+KEPT = ("tags", "jupyter", "slideshow")  # of a cell's metadata: what it is for, and how it is shown
+
 
 def sources(folder: str = "notebooks") -> dict[str, Path]:
     """Return the notebooks of a folder of the repository, by name."""
@@ -94,8 +96,7 @@ def clean(notebook: "NotebookNode") -> "NotebookNode":
     }
     for number, cell in enumerate(notebook.cells):
         cell["id"] = f"cell-{number:03d}"
-        tags = cell.metadata.get("tags")
-        cell.metadata = {"tags": tags} if tags else {}
+        cell.metadata = {key: cell.metadata[key] for key in KEPT if cell.metadata.get(key)}
         if cell.cell_type == "code":
             cell.outputs = merge_streams(output for output in cell.outputs if output.get("name") != "stderr")
     return notebook

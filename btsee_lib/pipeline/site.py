@@ -14,7 +14,7 @@ import nbformat
 import pandas as pd
 from jinja2 import pass_context
 from latex2mathml.converter import convert
-from nbconvert import HTMLExporter
+from nbconvert import HTMLExporter, SlidesExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell, new_notebook
@@ -57,6 +57,13 @@ class SiteExporter(HTMLExporter):
     def markdown2html(self, context: dict, source: str) -> str:
         """Render a cell of Markdown."""
         return MarkdownWithMath(renderer=FormulaRenderer(escape=False)).render(source)
+
+
+class SlideShow(SlidesExporter):
+    """Notebook to slides, for ``jupyter nbconvert --to btsee_lib.pipeline.site.SlideShow``."""
+
+    export_from_notebook = None  # no entry of its own in the lab's menu
+    markdown2html = SiteExporter.markdown2html
 
 
 def write_site() -> None:

@@ -20,7 +20,9 @@ def executed_notebook(seconds="0.123", pieces=("one\n", "two\n")):
     outputs.append(printed("three\n"))
     cells = [
         new_markdown_cell("# Title"),
-        new_code_cell("x = 1", metadata={"tags": ["parameters"]}, execution_count=1),
+        new_code_cell(
+            "x = 1", metadata={"tags": ["parameters"], "slideshow": {"slide_type": "skip"}}, execution_count=1
+        ),
         new_code_cell("x = 2", execution_count=2),
         new_code_cell("print(x)", execution_count=3, outputs=outputs),
     ]
@@ -54,7 +56,12 @@ def test_a_cleaned_notebook_is_valid_and_stays_as_it_is():
 def test_cleaning_numbers_the_cells_and_keeps_their_own_tags():
     cells = notebooks.clean(executed_notebook()).cells
     assert [cell["id"] for cell in cells] == ["cell-000", "cell-001", "cell-002", "cell-003"]
-    assert [cell.metadata for cell in cells] == [{}, {"tags": ["parameters"]}, {}, {}]
+    assert [cell.metadata for cell in cells] == [
+        {},
+        {"tags": ["parameters"], "slideshow": {"slide_type": "skip"}},
+        {},
+        {},
+    ]
 
 
 def test_cleaning_keeps_sources_counts_and_results():
