@@ -98,8 +98,11 @@ site: setup  ## notebooks, README and explorer as pages in site/ that open from 
 
 slides: setup  ## notebooks as slides in site/slides; npm fetches reveal.js, which shows them
 	@mkdir -p site/slides && rm -rf site/slides/*
-	@cd site/slides && npm pack --silent reveal.js@4.6.1 > /dev/null && tar xzf reveal.js-*.tgz && mv package reveal.js && rm *.tgz
-	jupyter nbconvert --to btsee_lib.pipeline.site.SlideShow --no-input --reveal-prefix reveal.js --output-dir site/slides reports/notebooks/*.ipynb
+	@cd site/slides && npm pack --silent reveal.js@4.6.1 requirejs@2.3.7 > /dev/null && \
+	  tar xzf requirejs-*.tgz package/require.js && mv package/require.js . && tar xzf reveal.js-*.tgz && mv package reveal.js && rm *.tgz
+	jupyter nbconvert --to btsee_lib.pipeline.site.SlideShow --no-input --reveal-prefix reveal.js --output-dir site/slides \
+	  --SlidesExporter.require_js_url=require.js --SlidesExporter.jquery_url= --SlidesExporter.mathjax_url= \
+	  --SlidesExporter.reveal_scroll=True reports/notebooks/*.ipynb
 
 readme: setup  ## fill the README's tables from the results in git
 	@python -m btsee_lib.pipeline readme

@@ -9,6 +9,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import pandas as pd
@@ -33,6 +34,7 @@ EXPERIMENTS = {"The course": "reports", "Other images: {}": "reports/*", "Anothe
 Menu = tuple[tuple[str, str], ...]  # titles, and places from the root of the site
 # Cells that compare results with recorded ones, or a sentence with its output, show what they found alone.
 WITHOUT_CHECKS = Config({"TagRemovePreprocessor": {"enabled": True, "remove_input_tags": ["check"]}})
+FITTING = "<style>.reveal .jp-RenderedImage img { max-height: 60vh; width: auto; }</style>"
 COMMENT = re.compile(r"<!--.*?-->\n")
 LINK = re.compile(r'(<(?:a|img)\b[^>]*?\b(?:href|src)=")([^"]+)(")')
 
@@ -64,6 +66,11 @@ class SlideShow(SlidesExporter):
 
     export_from_notebook = None  # no entry of its own in the lab's menu
     markdown2html = SiteExporter.markdown2html
+
+    def from_notebook_node(self, *arguments: Any, **others: Any) -> tuple[str, dict]:
+        """Convert, and let no figure be taller than a slide."""
+        text, resources = super().from_notebook_node(*arguments, **others)
+        return text.replace("</head>", f"{FITTING}</head>", 1), resources
 
 
 def write_site() -> None:

@@ -53,10 +53,13 @@ def thresholds(table: pd.DataFrame) -> Figure:
     grid = table.pivot(index="class", columns="branch", values="threshold").loc[table["class"].unique()]
     never = ~np.isfinite(grid)
     figure, axes = plt.subplots(figsize=(5.6, 4.6))
-    labels = grid.map(lambda value: f"{value:.2f}" if np.isfinite(value) else "never")
     bar = {"label": "confidence needed to leave"}
-    sns.heatmap(grid.mask(never, 1.0), annot=labels, fmt="", vmin=0.2, vmax=1, ax=axes, cbar_kws=bar, **HEAT)
-    axes.set(xlabel="branch", ylabel="", title="Thresholds follow the bar as much as the difficulty")
+    sns.heatmap(grid.mask(never), annot=True, fmt=".2f", vmin=0.2, vmax=1, ax=axes, cbar_kws=bar, **HEAT)
+    axes.set_facecolor("#E6E6E6")  # of cells that have no threshold
+    for row, column in np.argwhere(never.to_numpy()):
+        axes.text(column + 0.5, row + 0.5, "never", ha="center", va="center", color=INK)
+    axes.grid(False)
+    axes.set(xlabel="branch", ylabel="", title="What a class needs to leave; grey: here it never does")
     return figure
 
 
