@@ -164,7 +164,7 @@ def params(section: str, path: Path | None = None) -> Section:
 
 def checked_section(section: str, everything: dict, file: str) -> Section:
     """Check one section of parameters that have been read from ``file``."""
-    unknown = sorted(set(everything) - set(SECTIONS))
+    unknown = sorted(map(str, set(everything) - set(SECTIONS)))
     if unknown:
         raise ParameterError(f"{file}: unknown section '{unknown[0]}': use one of {', '.join(SECTIONS)}")
     if section not in SECTIONS or section not in everything:
@@ -200,11 +200,15 @@ def check_together(sections: dict[str, Section], file: str) -> None:
 def read_yaml(path: Path) -> dict:
     """Read a file of sections; what cannot be read is named with its remedy."""
     try:
-        everything = yaml.safe_load(path.read_text())
+        everything = yaml.load(path.read_text(), _EachKeyOnce)
     except FileNotFoundError:
         raise ParameterError(f"{path} does not exist: restore it with 'git checkout params.yaml'") from None
     except UnicodeDecodeError:
         raise ParameterError(f"{path.name} is not text: restore it with 'git checkout params.yaml'") from None
+    except RecursionError:
+        raise ParameterError(f"{path.name} is nested too deeply: give sections, and values in them") from None
+    except yaml.constructor.ConstructorError as problem:
+        raise ParameterError(f"{path.name}, line {problem.problem_mark.line + 1}: {problem.problem}") from None
     except yaml.YAMLError as problem:
         place = getattr(problem, "problem_mark", None)
         line = f", line {place.line + 1}" if place else ""
@@ -212,6 +216,19 @@ def read_yaml(path: Path) -> dict:
     if not isinstance(everything, dict):
         raise ParameterError(f"{path.name} holds no sections: restore it with 'git checkout params.yaml'")
     return everything
+
+
+class _EachKeyOnce(yaml.SafeLoader):
+    """YAML in which a key that stands twice is a mistake, and not the last one's right."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                told = f"the key {key.value} stands there twice: leave one of them"
+                raise yaml.constructor.ConstructorError(None, None, told, key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
 def _sentence(file: str, section: str, problem: ValidationError) -> str:

@@ -251,3 +251,21 @@ def test_check_params_finds_the_wrong_value_in_any_section(write):
         key = next(iter(VALID[section]))
         with pytest.raises(ParameterError, match=rf"{section}\.{key}"):
             check_params(write(section, **{key: {}}))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "data:\n  seed: 0\n  seed: 1\n",
+            "params.yaml, line 3: the key seed stands there twice: leave one",
+        ),
+        ("data:\n  seed: 0\ndata:\n  seed: 1\n", "params.yaml, line 3: the key data stands there twice"),
+        ("data: " + "[" * 3000, "params.yaml is nested too deeply"),
+        ("1: 2\nx: 3\ntrue: 4\n", "unknown section '1'"),
+    ],
+)
+def test_what_yaml_lets_pass_is_refused(tmp_path, text, message):
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    assert message in message_of("data", path)

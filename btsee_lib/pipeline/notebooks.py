@@ -4,8 +4,11 @@ import json
 import os
 import shutil
 import sys
+import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,9 +47,15 @@ def run(name: str) -> None:
 
     Its kernel starts in the experiment's own folder of notebooks, from which it knows the experiment. The
     executed notebook is written only if every cell ran.
+
+    Raises
+    ------
+    ParameterError
+        If there is no such notebook, a parameter cannot be used, or the parameters were changed meanwhile.
     """
-    source = source_of(name)
+    source, parameters = source_of(name), current_experiment().parameters
     check_params()
+    read = parameters.read_bytes()
     folder = current_experiment().artifacts / "reports" / name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -54,6 +63,8 @@ def run(name: str) -> None:
     os.environ[RECORDING] = "1"
     print(f"{name}: running (its first cell tells how long that takes)", flush=True)
     execute(source, folder / source.name)
+    if parameters.read_bytes() != read:  # DVC would put the new ones down beside results of the old ones
+        raise ParameterError(f"params.yaml was changed while {name} ran: run 'dvc repro' again")
     note_time(name, time.perf_counter() - started)
 
 
@@ -76,16 +87,37 @@ def execute(source: Path, target: Path) -> None:
     sys.modules.setdefault("rfc3987_syntax", None)
     import nbformat
     import papermill
+    from nbclient.exceptions import DeadKernelError
 
     start = current_experiment().home / "notebooks"
     start.mkdir(exist_ok=True)
     try:
-        notebook = papermill.execute_notebook(
-            source, None, cwd=start, kernel_name="python3", progress_bar=False, stderr_file=sys.stderr
-        )
+        with nobodys_settings():
+            notebook = papermill.execute_notebook(
+                source, None, cwd=start, kernel_name="python3", progress_bar=False, stderr_file=sys.stderr
+            )
     except papermill.exceptions.PapermillExecutionError as problem:
         sys.exit(f"{source.stem}: cell {problem.exec_count} failed: {problem.ename}: {problem.evalue}")
+    except DeadKernelError:
+        sys.exit(f"{source.stem}: its kernel was killed, most likely for memory: close other programs")
     nbformat.write(clean(notebook), target)
+
+
+@contextmanager
+def nobodys_settings() -> Iterator[None]:
+    """Keep a user's own settings of matplotlib, and start-up files of IPython, out of the kernels meanwhile."""
+    matplotlib = Path(find_spec("matplotlib").origin).parent
+    before = dict(os.environ)
+    with tempfile.TemporaryDirectory() as empty:
+        os.environ |= {
+            "IPYTHONDIR": empty,
+            "MATPLOTLIBRC": str(matplotlib / "mpl-data" / "matplotlibrc"),
+        }
+        try:
+            yield
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
 
 
 def clean(notebook: "NotebookNode") -> "NotebookNode":
@@ -116,7 +148,9 @@ def merge_streams(outputs: Iterable["NotebookNode"]) -> list["NotebookNode"]:
 def note_time(name: str, seconds: float) -> None:
     """Keep how long a notebook took, in a file that nothing depends on."""
     times = _times() | {name: round(seconds, 1)}
-    _times_file().write_text(json.dumps(times, indent=1, sort_keys=True) + "\n")
+    partial = _times_file().with_suffix(f".{os.getpid()}.partial")
+    partial.write_text(json.dumps(times, indent=1, sort_keys=True) + "\n")
+    partial.replace(_times_file())
     print(f"{name}: {seconds:.0f} s", flush=True)
 
 
@@ -129,7 +163,11 @@ def print_times() -> None:
 
 
 def _times() -> dict[str, float]:
-    return json.loads(_times_file().read_text()) if _times_file().is_file() else {}
+    """Read the times; none from a file that is missing or damaged, for nothing depends on it."""
+    try:
+        return dict(json.loads(_times_file().read_text()))
+    except (FileNotFoundError, ValueError, TypeError):
+        return {}
 
 
 def _times_file() -> Path:

@@ -1,5 +1,6 @@
 import copy
 import json
+import os
 
 import nbformat
 import pytest
@@ -141,3 +142,59 @@ def test_a_profile_has_no_solutions_of_notebooks_of_the_main_experiment_alone(ex
     monkeypatch.chdir(home)
     notebooks.run_solutions()
     assert [target for _, target in calls] == [home / "solutions" / "02_backbone.ipynb"]
+
+
+def test_damaged_times_end_nothing(workspace):
+    (workspace / "artifacts").mkdir()
+    (workspace / "artifacts" / "times.json").write_text("")
+    notebooks.note_time("a", 1)
+    assert json.loads((workspace / "artifacts" / "times.json").read_text()) == {"a": 1}
+    assert [path.name for path in (workspace / "artifacts").iterdir()] == ["times.json"]
+
+
+@pytest.fixture
+def write_notebook(workspace):
+    """Write a notebook of one cell; returns its path."""
+
+    def write(code):
+        path = workspace / "notebooks" / "01_data.ipynb"
+        path.parent.mkdir(exist_ok=True)
+        nbformat.write(new_notebook(cells=[new_code_cell(code)]), path)
+        return path
+
+    return write
+
+
+def test_parameters_that_are_changed_during_a_run_end_it(repository, workspace, write_notebook, monkeypatch):
+    path = workspace / "params.yaml"
+    path.write_text((repository / "params.yaml").read_text())
+    write_notebook("")
+
+    def change(source, target):
+        path.write_text(path.read_text().replace("learning_rate: 0.2", "learning_rate: 0.1"))
+
+    monkeypatch.setattr(notebooks, "execute", change)
+    with pytest.raises(ParameterError, match="changed while 01_data ran: run 'dvc repro' again"):
+        notebooks.run("01_data")
+
+
+def test_a_users_own_settings_do_not_reach_a_notebook(workspace, write_notebook, monkeypatch):
+    start_up = workspace / "ipython" / "profile_default" / "startup"
+    start_up.mkdir(parents=True)
+    (start_up / "mine.py").write_text("leaked = 1")
+    (workspace / "matplotlib").mkdir()
+    (workspace / "matplotlib" / "matplotlibrc").write_text("font.size: 33")
+    monkeypatch.setenv("IPYTHONDIR", str(workspace / "ipython"))
+    monkeypatch.setenv("MPLCONFIGDIR", str(workspace / "matplotlib"))
+    source = write_notebook("import matplotlib\nprint(matplotlib.rcParams['font.size'], 'leaked' in globals())")
+    notebooks.execute(source, workspace / "executed.ipynb")
+    (cell,) = nbformat.read(workspace / "executed.ipynb", as_version=4).cells
+    assert cell.outputs[0].text == "10.0 False\n"
+    assert os.environ["IPYTHONDIR"] == str(workspace / "ipython")
+
+
+def test_a_kernel_that_is_killed_is_told_in_a_sentence_and_leaves_nothing(workspace, write_notebook):
+    source = write_notebook("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)")
+    with pytest.raises(SystemExit, match="01_data: its kernel was killed, most likely for memory"):
+        notebooks.execute(source, workspace / "executed.ipynb")
+    assert not (workspace / "executed.ipynb").exists()
