@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from btsee_lib.compute import borrowed
+from btsee_lib.errors import TrainingError
 from btsee_lib.parallel import exactly
 
 if TYPE_CHECKING:
@@ -123,6 +124,8 @@ def train_branch(
     ------
     ValueError
         If no sample weighs anything.
+    TrainingError
+        If the training ends with a loss that is no finite number.
     """
     weights = torch.ones(len(targets)) if weights is None else weights
     chosen = (weights > 0).nonzero().flatten()
@@ -145,6 +148,11 @@ def train_branch(
             loss.backward()
             optimizer.step()
             schedule.step()
+    if not loss.isfinite():  # once it is not, it stays so
+        raise TrainingError(
+            f"a branch's loss is {loss.item()}: lower branches.learning_rate in params.yaml, "
+            f"which is {parameters.learning_rate}"
+        )
     branch.eval()
 
 

@@ -18,6 +18,7 @@ from btsee_lib.branches import Conv1dBranch
 from btsee_lib.compute import borrowed, fits, new_fabric
 from btsee_lib.data.splits import Splits
 from btsee_lib.disk import check_space
+from btsee_lib.errors import TrainingError
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -95,6 +96,8 @@ def store_features(
     ------
     DataError
         If the disk has no room for them; nothing has been written then.
+    TrainingError
+        If the backbone answers with something else than finite numbers, or such that ``dtype`` cannot hold.
     """
     fabric = fabric or new_fabric()
     backbone.eval()
@@ -159,7 +162,14 @@ class _Writer:
         self.file.seek(mapped.offset + first * mapped.strides[0])
 
     def write(self, values: Tensor) -> None:
-        self.file.write(values.float().cpu().numpy().astype(self.dtype, copy=False).tobytes())
+        with np.errstate(over="ignore"):  # told below, in a sentence
+            stored = values.float().cpu().numpy().astype(self.dtype, copy=False)
+        if not np.isfinite(stored).all():
+            raise TrainingError(
+                f"{Path(self.file.name).name}: the backbone answers with numbers that are not finite as "
+                f"{self.dtype}: train it again with a lower learning rate, or set features.dtype to float32"
+            )
+        self.file.write(stored.tobytes())
 
 
 def _files(folder: Path, name: str, branches: int) -> list[Path]:

@@ -5,6 +5,7 @@ on its share. So batches, flips and crops are those of a single process, and the
 that of the whole batch. Only batch normalisation takes its statistics from a process's own share.
 """
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,7 +20,7 @@ from btsee_lib.backbone import new_backbone, predict_logits
 from btsee_lib.compute import fits, new_fabric, set_up_torch, training_format
 from btsee_lib.data.splits import Splits
 from btsee_lib.disk import Checkpoint
-from btsee_lib.errors import ParameterError
+from btsee_lib.errors import ParameterError, TrainingError
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -72,6 +73,11 @@ def train_backbone(
         One row an epoch: ``epoch, learning_rate, train_loss, valid_loss, valid_accuracy``.
         The validation figures are of the first ``WATCHED`` images, for the eye: nothing is chosen
         by them.
+
+    Raises
+    ------
+    TrainingError
+        If the loss is no finite number; nothing of that epoch is kept.
     """
     fabric = fabric or new_fabric()
     training = Training(backbone, splits, parameters, fabric)
@@ -82,6 +88,11 @@ def train_backbone(
         learning_rate = training.optimizer.param_groups[0]["lr"]
         size = parameters.reduced_size if epoch <= parameters.reduced_epochs else None
         loss = training.run_epoch(size)
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"the backbone's loss is {loss} in epoch {epoch}: lower backbone.learning_rate in params.yaml, "
+                f"which is {parameters.learning_rate}"
+            )
         row = {"epoch": epoch, "learning_rate": learning_rate, "train_loss": loss}
         rows.append(row | _watch(backbone, splits))
         if checkpoint and fabric.is_global_zero:

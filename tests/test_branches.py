@@ -7,6 +7,7 @@ from measure_scaling import anonymous_memory
 from torch.nn import functional
 
 from btsee_lib.branches import Conv1dBranch, branch_logits, sample_batches, train_branch
+from btsee_lib.errors import TrainingError
 
 
 def state_of(module):
@@ -269,3 +270,8 @@ def test_training_and_answers_take_one_thread_and_leave_the_number_as_it_was(fea
         torch.set_num_threads(before)
     assert set(seen) == {1}
     assert after == 2
+
+
+def test_a_training_that_diverges_stops_and_says_how_to_go_on(train):
+    with pytest.raises(TrainingError, match=r"a branch's loss is nan: lower branches\.learning_rate"):
+        train(losses=lambda logits, targets: logits.sum(1) * torch.nan)

@@ -1,4 +1,5 @@
 import contextlib
+import copy
 import dataclasses
 import shutil
 
@@ -9,7 +10,7 @@ from measure_scaling import anonymous_memory
 
 from btsee_lib import features as features_module
 from btsee_lib.data.splits import ImageSet
-from btsee_lib.errors import DataError
+from btsee_lib.errors import DataError, TrainingError
 from btsee_lib.features import SPLITS, load_features, on_device_if_it_fits, store_features, walk_stages
 
 
@@ -162,3 +163,14 @@ def test_grids_go_to_the_device_where_they_fit_and_stay_mapped_where_not(feature
         near = on_device_if_it_fits(features, meta)
         assert {grids.device.type for split in near.values() for grids in split.squeezed} == {kind}
         assert {split.logits.device.type for split in near.values()} == {"cpu"}
+
+
+@pytest.mark.parametrize(("dtype", "scale"), [("float32", torch.nan), ("float16", 1e7)])
+def test_answers_that_are_no_finite_numbers_are_not_stored(
+    backbone, splits, tmp_path, feature_parameters, dtype, scale
+):
+    broken = copy.deepcopy(backbone)
+    broken.stages[0][-1].register_forward_hook(lambda module, inputs, output: output * scale)
+    parameters = feature_parameters.model_copy(update={"dtype": dtype})
+    with pytest.raises(TrainingError, match=f"train_branch1.npy.*not finite as {dtype}"):
+        store_features(broken, splits, tmp_path, parameters)

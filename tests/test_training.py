@@ -11,7 +11,7 @@ from btsee_lib.backbone import StagedResNet18, predict_logits
 from btsee_lib.compute import new_fabric
 from btsee_lib.data.splits import ImageSet
 from btsee_lib.disk import Checkpoint
-from btsee_lib.errors import ParameterError
+from btsee_lib.errors import ParameterError, TrainingError
 from btsee_lib.training import (
     batch_sizes,
     narrowest,
@@ -245,3 +245,13 @@ def test_training_in_bfloat16_learns_about_the_same_and_leaves_float32_weights(f
     exact, rough = (history["train_loss"] for history in histories)
     assert not exact.equals(rough)
     assert rough.tolist() == pytest.approx(exact.tolist(), rel=0.05)
+
+
+def test_a_training_that_diverges_stops_and_says_how_to_go_on(few, backbone_parameters, tmp_path):
+    parameters = backbone_parameters.model_copy(update={"epochs": 3, "learning_rate": 1e6, "weight_decay": 1.0})
+    checkpoint = Checkpoint(tmp_path / "state.pt")
+    network = StagedResNet18(10, in_channels=1, width=8)
+    with pytest.raises(TrainingError, match=r"loss is (nan|inf) in epoch \d: lower backbone.learning_rate"):
+        train_backbone(network, few, parameters, checkpoint=checkpoint)
+    kept = checkpoint.load()
+    assert all(math.isfinite(row["train_loss"]) for row in (kept["rows"] if kept else []))

@@ -13,6 +13,8 @@ import torch
 from sklearn.model_selection import train_test_split
 from torch import Tensor
 
+from btsee_lib.errors import DataError
+
 CHUNK_BYTES = 2**24  # of images that are worked on at a time: they may lie in a memory-mapped file
 
 
@@ -116,7 +118,13 @@ def chunks(images: Tensor) -> Iterator[Tensor]:
 
 
 def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation a channel of uint8 images (N, C, H, W), on the scale 0 to 1."""
+    """Mean and standard deviation a channel of uint8 images (N, C, H, W), on the scale 0 to 1.
+
+    Raises
+    ------
+    DataError
+        If all pixels of a channel are equal: nothing can be learnt from it, and no scale given to it.
+    """
     # A histogram of 256 bins is exact for bytes and needs no float copy of the images.
     counts = torch.zeros(images.shape[1], 256, dtype=torch.int64)
     for piece in chunks(images):
@@ -126,4 +134,10 @@ def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, 
     values = torch.arange(256, dtype=torch.float64) / 255
     mean = (shares * values).sum(1)
     spread = (shares * (values - mean[:, None]) ** 2).sum(1).sqrt()
+    if (constant := counts.count_nonzero(1) < 2).any():
+        channel = int(constant.nonzero()[0]) + 1
+        raise DataError(
+            f"channel {channel} of {images.shape[1]} has one value in all training images: "
+            "leave it out of the pictures"
+        )
     return tuple(mean.tolist()), tuple(spread.tolist())

@@ -18,6 +18,7 @@ ACTIONS = {
     "data": "btsee_lib.pipeline.making:fetch_data",
     "input": "btsee_lib.pipeline.inputs:note_input",
     "backbone": "btsee_lib.pipeline.making:make_backbone",
+    "keep": "btsee_lib.store.backbone_artefact:keep_backbone",
     "artefacts": "btsee_lib.pipeline.making:make_artefacts",
     "solutions": "btsee_lib.pipeline.notebooks:run_solutions",
     "rivals": "btsee_lib.pipeline.making:measure_rivals",

@@ -70,7 +70,7 @@ def digest_of(name: str) -> str:
     ArtefactError
         If there is none, or it is not whole.
     """
-    return digest_of_fingerprint(_read_fingerprint(name))
+    return digest_of_fingerprint(_read_fingerprint(folder_of(name)))
 
 
 def digest_of_fingerprint(made_from: dict[str, Any]) -> str:
@@ -80,8 +80,13 @@ def digest_of_fingerprint(made_from: dict[str, Any]) -> str:
 
 def is_current(name: str, expected: dict[str, Any]) -> bool:
     """Tell whether the artefact is whole and was made from just what is expected."""
+    return is_made_from(folder_of(name), expected)
+
+
+def is_made_from(folder: Path, expected: dict[str, Any]) -> bool:
+    """``is_current`` for a folder with an artefact that need not lie in ``artifacts/``."""
     try:
-        return _read_fingerprint(name) == json.loads(json.dumps(expected))
+        return _read_fingerprint(folder) == json.loads(json.dumps(expected))
     except ArtefactError:
         return False
 
@@ -143,7 +148,7 @@ def require(name: str, expected: dict[str, Any], stage: str) -> Path:
     """
     remedy = f"run 'dvc repro {stage}' first"
     try:
-        found = _read_fingerprint(name)
+        found = _read_fingerprint(folder_of(name))
     except ArtefactError as problem:
         raise ArtefactError(f"{problem}: {remedy}") from None
     difference = _first_difference(found, json.loads(json.dumps(expected)))
@@ -185,18 +190,18 @@ def read_tables(folder: Path) -> dict[str, pd.DataFrame]:
     return {path.stem: pd.read_csv(path) for path in sorted(folder.glob("*.csv"))}
 
 
-def _read_fingerprint(name: str) -> dict[str, Any]:
-    path = folder_of(name) / FINGERPRINT
+def _read_fingerprint(folder: Path) -> dict[str, Any]:
+    where = folder.relative_to(current_experiment().root)
     try:
-        content = json.loads(path.read_text())
+        content = json.loads((folder / FINGERPRINT).read_text())
         made_from, sizes = content["made_from"], content["sizes"]
     except FileNotFoundError:
-        raise ArtefactError(f"artifacts/{name} does not exist") from None
+        raise ArtefactError(f"{where} does not exist") from None
     except (ValueError, KeyError, TypeError):
-        raise ArtefactError(f"artifacts/{name}/{FINGERPRINT} is damaged") from None
+        raise ArtefactError(f"{where}/{FINGERPRINT} is damaged") from None
     for file, size in sizes.items():
-        if not (path.parent / file).is_file() or (path.parent / file).stat().st_size != size:
-            raise ArtefactError(f"artifacts/{name}/{file} is missing or truncated")
+        if not (folder / file).is_file() or (folder / file).stat().st_size != size:
+            raise ArtefactError(f"{where}/{file} is missing or truncated")
     return made_from
 
 

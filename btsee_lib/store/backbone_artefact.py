@@ -1,5 +1,6 @@
 """The backbone as an artefact: what it is made from, how it is trained into its folder and read again."""
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -68,6 +69,34 @@ def backbone_fingerprint(parameters: BackboneParameters, splits: Splits) -> dict
     return artefacts.fingerprint(
         [params("data"), params("compute"), parameters], training, splits=splits.digest
     )
+
+
+def kept_backbone() -> Path:
+    """Where a backbone whose training takes an hour or more is kept in git, for those who take it over."""
+    return current_experiment().reports / "measured" / "backbone"
+
+
+def keep_backbone() -> None:
+    """Copy the trained backbone to where it is kept in git.
+
+    Raises
+    ------
+    ArtefactError
+        If there is none, or it is not whole.
+    """
+    artefacts.digest_of("backbone")
+    shutil.rmtree(kept_backbone(), ignore_errors=True)
+    shutil.copytree(artefacts.folder_of("backbone"), kept_backbone())
+    print(f"kept in {kept_backbone().relative_to(current_experiment().root)}")
+
+
+def take_over(folder: Path, expected: dict, fabric: "Fabric") -> bool:
+    """Copy the backbone that is kept in git into a folder, if it is whole and was made from just this."""
+    taken = fabric.broadcast(artefacts.is_made_from(kept_backbone(), expected))
+    if taken and fabric.is_global_zero:
+        without = shutil.ignore_patterns(artefacts.FINGERPRINT)
+        shutil.copytree(kept_backbone(), folder, ignore=without, dirs_exist_ok=True)
+    return taken
 
 
 def read_backbone(folder: Path, splits: Splits, parameters: BackboneParameters) -> nn.Module:

@@ -28,6 +28,7 @@ from btsee_lib.store.backbone_artefact import (
     checkpoint_of,
     ensure_in_processes,
     read_backbone,
+    take_over,
     train_into,
 )
 from btsee_lib.store.code import digests_of_code
@@ -55,7 +56,7 @@ def load_data() -> Splits:
 
 
 def make_backbone(splits: Splits, progress: Progress = iter) -> tuple[nn.Module, pd.DataFrame]:
-    """Train the backbone, or load it if it has been trained from just this.
+    """Train the backbone, or load it if it has been trained from just this, here or by whom it is kept in git.
 
     Returns
     -------
@@ -67,7 +68,8 @@ def make_backbone(splits: Splits, progress: Progress = iter) -> tuple[nn.Module,
     checkpoint = checkpoint_of("backbone", expected)
 
     def make(folder: Path, fabric: "Fabric") -> None:
-        train_into(folder, splits, parameters, progress, fabric, checkpoint)
+        if not take_over(folder, expected, fabric):
+            train_into(folder, splits, parameters, progress, fabric, checkpoint)
 
     folder = ensure_in_processes("backbone", expected, make)
     checkpoint.remove()

@@ -6,6 +6,7 @@ import torch
 
 from btsee_lib.data import splits as module
 from btsee_lib.data.splits import ImageSet, channel_statistics, chunks, split_published
+from btsee_lib.errors import DataError
 
 
 @pytest.fixture
@@ -74,3 +75,10 @@ def test_valid_is_cut_out_of_the_published_training_images_and_test_stays_as_it_
     assert np.array_equal(found.test.images.numpy(), test)
     assert (found.mean, found.std) == channel_statistics(found.train.images)
     assert (found.classes, found.source) == (tuple("abcde"), "made up")
+
+
+def test_a_channel_of_one_value_is_refused_by_its_number():
+    images = torch.randint(256, (5, 3, 4, 4), dtype=torch.uint8)
+    images[:, 1] = 7
+    with pytest.raises(DataError, match="channel 2 of 3 has one value"):
+        channel_statistics(images)

@@ -15,6 +15,7 @@ from btsee_lib.data.splits import ImageSet
 from btsee_lib.errors import ArtefactError
 from btsee_lib.schemes import SCHEMES
 from btsee_lib.store import results
+from btsee_lib.store.backbone_artefact import keep_backbone
 from btsee_lib.trees import tree_of
 
 BRANCHES = {"independent": 3, "boosted": 1 + 2 + 4}
@@ -296,3 +297,36 @@ def test_the_images_are_part_of_what_a_backbone_is_made_from(inside):
     other = dataclasses.replace(splits, test=ImageSet(splits.test.images, labels))
     with pytest.raises(ArtefactError, match=r"splits is .*, expected"):
         results.load_backbone(other)
+
+
+@pytest.fixture
+def kept(inside):
+    """The backbone, kept in git and no longer among the artefacts."""
+    root = inside[0]
+    keep_backbone()
+    (root / "artifacts/backbone").rename(root / "artifacts/before")
+    yield root / "reports/measured/backbone"
+    shutil.rmtree(root / "artifacts/backbone", ignore_errors=True)
+    shutil.rmtree(root / "reports/measured/backbone")
+    (root / "artifacts/before").rename(root / "artifacts/backbone")
+
+
+def test_a_backbone_kept_in_git_is_taken_over_and_not_trained(inside, kept, never_trains):
+    root, splits, _, history, *_ = inside
+    _, table = results.make_backbone(splits)
+    assert table.equals(history)
+    for name in ("backbone.pt", "history.csv", "fingerprint.json"):
+        again, before = ((root / "artifacts" / place / name).read_bytes() for place in ("backbone", "before"))
+        assert again == before
+
+
+@pytest.mark.parametrize("spoilt", ["parameters", "file"])
+def test_a_kept_backbone_of_other_parameters_or_a_damaged_one_is_not_taken_over(inside, kept, change, spoilt):
+    _, splits, *_ = inside
+    if spoilt == "parameters":
+        change("backbone", seed=6)
+    else:
+        (kept / "backbone.pt").write_bytes((kept / "backbone.pt").read_bytes()[:-1])
+    ran = []
+    results.make_backbone(splits, lambda epochs: ran.extend(epochs) or epochs)
+    assert ran == [1, 2]
