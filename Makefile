@@ -99,8 +99,8 @@ site: setup  ## notebooks, README and explorer as pages in site/ that open from 
 readme: setup  ## fill the README's tables from the results in git
 	@python -m btsee_lib.pipeline readme
 
-lab: setup  ## JupyterLab on the notebooks
-	jupyter lab --notebook-dir=notebooks
+lab: setup  ## JupyterLab on the notebooks and their solutions
+	jupyter lab --LabApp.default_url=/lab/tree/notebooks
 
 clean:  ## remove what was made here, of all experiments; data/ and .venv stay. Of a profile: PROFILE=cifar-10
 ifdef PROFILE
