@@ -107,8 +107,8 @@ slides: setup  ## notebooks as slides in site/slides; npm fetches reveal.js, whi
 readme: setup  ## fill the README's tables from the results in git
 	@python -m btsee_lib.pipeline readme
 
-lab: setup  ## JupyterLab on the notebooks
-	jupyter lab --notebook-dir=notebooks
+lab: setup  ## JupyterLab on the notebooks and their solutions
+	jupyter lab --LabApp.default_url=/lab/tree/notebooks
 
 clean:  ## remove what was made here, of all experiments; data/ and .venv stay. Of a profile: PROFILE=cifar-10
 ifdef PROFILE

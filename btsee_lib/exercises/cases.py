@@ -14,7 +14,7 @@ import yaml
 from torch import Tensor
 
 UNWRITTEN = "is not written yet: put your code in place of the three dots and run both cells again"
-FEW = 12  # so many numbers fit into a sentence
+FEW = 16  # so many numbers fit into a sentence
 
 
 class Case(NamedTuple):
@@ -54,7 +54,8 @@ def check(function: Callable, exercise: str, real: list[Case], name: str | None 
 
 
 def _verdict(function: Callable, cases: list[Case]) -> str:
-    for number, (given, arguments, wanted, why) in enumerate(cases):
+    for number, (name, arguments, wanted, why) in enumerate(cases):
+        given = name + _shown_arguments(arguments)
         # Copies, so that code that writes into its arguments spoils nothing in the notebook.
         copies = [each.clone() if isinstance(each, Tensor) else each for each in arguments]
         try:
@@ -109,5 +110,15 @@ def _shown(value: Any) -> str:
         return str(value)[:80]
     if numbers.numel() > FEW:
         return f"{tuple(numbers.shape)} numbers"
-    digits = [f"{each:.4g}" for each in numbers.flatten().tolist()]
-    return f"[{', '.join(digits)}]" if numbers.ndim else digits[0]
+    return _digits(numbers.tolist())
+
+
+def _digits(values: float | list) -> str:
+    return f"[{', '.join(map(_digits, values))}]" if isinstance(values, list) else f"{values:.4g}"
+
+
+def _shown_arguments(arguments: tuple) -> str:
+    """Show what a reader can call the function with again, where that is short."""
+    numbers = [None if isinstance(each, str) else _numbers(each) for each in arguments]
+    short = all(each is not None and each.numel() <= FEW for each in numbers)
+    return f" ({', '.join(_digits(each.tolist()) for each in numbers)})" if short else ""

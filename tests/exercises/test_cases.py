@@ -33,14 +33,16 @@ def test_an_error_in_what_was_written_is_a_sentence(capsys):
     def mine(confidence, predicted, thresholds):
         return confidence < thresholds.of(predicted)
 
-    assert told(capsys, mine).startswith("mine is wrong: for one class yours stops with ")
+    assert told(capsys, mine).startswith(
+        "mine is wrong: for one class ([0.9, 0.4], [0, 0], [0.5]) yours stops with "
+    )
 
 
 @pytest.mark.parametrize("answer", ["words", [1, 2, 3], None, {"a": 1}, 5])
 def test_an_answer_of_another_kind_is_shown_beside_the_wanted_one(answer, capsys):
     cases = iter([torch.tensor([False, True]), answer])
     line = told(capsys, lambda *arguments: next(cases))
-    assert "for two classes yours returns" in line
+    assert "for two classes ([0.6, 0.6], [1, 0], [0.5, 0.7]) yours returns" in line
     assert "wanted [1, 0]: the threshold is that of the class that is named." in line
 
 

@@ -497,7 +497,7 @@ WRONG = {
         cheapest_on_test: "test is only reported",
         cheapest_below: "a drop of 0.5 is within 0.5",
         cheapest_position: "the index of the one that saves most",
-        cheapest_or_error: "where no row keeps the drop yours stops with ValueError",
+        cheapest_or_error: "], 0.1) yours stops with ValueError",
     },
     "paired_interval": {
         unpaired_interval: "both must see the same draw",
