@@ -269,5 +269,13 @@ def test_the_lesson_plan_names_sections_and_exercises_that_exist_and_its_minutes
     code = "\n".join(code_of(nbformat.read(path, as_version=4)) for path in NOTEBOOKS)
     for name in re.findall(r"`(check_\w+)`", plan):
         assert f"{name}(" in code, name
+    made = ("reports/", "solutions/", "btsee_lib/")  # what lies in git; site/ is made by make site
+    places = [
+        name for name in re.findall(r"`([\w./]+/[\w./]*)`|\]\(([\w./]+)\)", plan) for name in name if name
+    ]
+    assert [name for name in places if name.startswith(made) and not (ROOT / name).exists()] == []
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"`?make (\w+)`?", plan):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
     two_hours = plan.partition("## Two hours")[2].partition("## ")[0]
     assert sum(int(minutes) for minutes in re.findall(r"^\| (\d+) \|", two_hours, re.MULTILINE)) == 120
