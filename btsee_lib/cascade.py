@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from btsee_lib.calibration import CPM, ExitRule, leaves
 
+RAW = 30  # a normalised pixel is that large only where all pixels are nearly equal
+
 
 class Exits(NamedTuple):
     """For each sample (N,): its label, the exit it took (0 .. B, B is the backbone), its confidence."""
@@ -37,7 +39,7 @@ def simulate(
     thresholds : (B, K); inf keeps a class in.
     backbone_confidence : (N,), reported for those that go to the end; nan without it.
     """
-    _check_thresholds(thresholds, len(confidence))
+    check_thresholds(thresholds, len(confidence))
     if predicted.numel() and predicted.max() >= thresholds.shape[1]:
         raise ValueError(
             f"class {predicted.max()} is predicted, but thresholds are of {thresholds.shape[1]} classes"
@@ -55,7 +57,8 @@ def simulate(
     return Exits(label, exit_taken, sure)
 
 
-def _check_thresholds(thresholds: Tensor, number: int, classes: int | None = None) -> None:
+def check_thresholds(thresholds: Tensor, number: int, classes: int | None = None) -> None:
+    """Raise a ValueError unless thresholds are (``number``, ``classes``), none of them nan."""
     if thresholds.ndim != 2 or thresholds.shape != (number, classes or thresholds.shape[1]):
         raise ValueError(
             f"thresholds are {tuple(thresholds.shape)}: expected ({number}, {classes or 'classes'})"
@@ -85,7 +88,7 @@ class Cascade(nn.Module):
         rule: ExitRule = CPM,
     ):
         super().__init__()
-        _check_thresholds(thresholds, len(branches), backbone.num_classes)
+        check_thresholds(thresholds, len(branches), backbone.num_classes)
         if len(branches) != len(backbone.stages) - 1:
             raise ValueError(
                 f"{len(branches)} branches on {len(backbone.stages)} stages: one fewer is expected"
@@ -110,7 +113,7 @@ class Cascade(nn.Module):
         Raises
         ------
         ValueError
-            If the images are of another type or shape.
+            If the images are of another type or shape, not normalised or not finite, or the answers no numbers.
         """
         self._check_images(images)
         label = torch.empty(len(images), dtype=torch.int64, device=images.device)
@@ -132,9 +135,16 @@ class Cascade(nn.Module):
                 # How many go on decides the next shapes: the one point where the host waits for a GPU.
                 staying = leaves(sure, predicted, self.thresholds[b]).logical_not().nonzero().flatten()
                 remaining, feature_map = remaining[staying], feature_map[staying]
+        if not confidence.isfinite().all():
+            raise ValueError(
+                "the cascade's answers are no numbers, its weights are damaged: load or train it again"
+            )
         return Exits(label, exit_taken, confidence)
 
     def _check_images(self, images: Tensor) -> None:
+        check_thresholds(self.thresholds, len(self.branches))  # someone may have set others
+        if not isinstance(images, Tensor):
+            raise ValueError(f"images are of the type {type(images).__name__}: give a tensor, normalised")
         shape = self.image_shape or tuple(images.shape[1:])
         kind = self.thresholds.dtype
         if images.ndim != 4 or tuple(images.shape[1:]) != shape or images.dtype != kind:
@@ -142,3 +152,10 @@ class Cascade(nn.Module):
                 f"{str(kind).removeprefix('torch.')} (N, {', '.join(map(str, self.image_shape or 'CHW'))})"
             )
             raise ValueError(f"images are {images.dtype} {tuple(images.shape)}: expected normalised {expected}")
+        low, high = images.aminmax() if len(images) else (0, 0)
+        if not (low > -torch.inf and high < torch.inf):  # nan is neither
+            raise ValueError("images hold pixels that are not finite: leave them out")
+        if low >= 0 and high > RAW:
+            raise ValueError(
+                f"images hold pixels from {low:g} to {high:g}: expected normalised ones, not raw ones"
+            )

@@ -1,20 +1,40 @@
 """Classify an image file: python classify.py IMAGE [MODEL]. Needs numpy, pillow and onnxruntime only."""
 
-import json
 import sys
 from pathlib import Path
 
-import numpy as np
-import onnxruntime
-from PIL import Image
+REPOSITORY = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(REPOSITORY))  # two modules of btsee_lib, without torch
 
-if len(sys.argv) < 2:
-    sys.exit("name an image file: python classify.py IMAGE [MODEL]")
-model = Path(__file__).parent.parent / "reports" / "model" / "cascade.onnx"
-session = onnxruntime.InferenceSession(sys.argv[2] if len(sys.argv) > 2 else model)
-about = {name: json.loads(text) for name, text in session.get_modelmeta().custom_metadata_map.items()}
-channels, height, width = about["image_shape"]
-picture = Image.open(sys.argv[1]).convert("L" if channels == 1 else "RGB").resize((width, height))
-image = np.asarray(picture, np.uint8).reshape(1, height, width, channels).transpose(0, 3, 1, 2)
-label, number, confidence = (value[0] for value in session.run(None, {"image": image}))
-print(f"{about['classes'][label]}, left at exit {number + 1}, confidence {confidence:.2f}")
+from btsee_lib.data.preparation import FORMATS, PREPARATION, prepare  # noqa: E402
+from btsee_lib.deployment.onnx_runner import OnnxCascade, OnnxFileError  # noqa: E402
+from btsee_lib.errors import DataError  # noqa: E402
+
+
+def classify(path: Path, model: Path) -> str:
+    """Tell the label of a picture, where it left and how sure that is; an error ends in one sentence."""
+    try:
+        cascade = OnnxCascade(model)
+        told = cascade.metadata
+        if told.get("preparation", PREPARATION) != PREPARATION:
+            return sys.exit(f"{model.name} was trained on pictures prepared otherwise: take its own version")
+        channels, height, width = told["image_shape"]
+        if not path.is_file():
+            sys.exit(f"{path} is no file: name a picture")
+        pixels, _ = prepare(path.read_bytes(), (width, height), channels)
+        answer = cascade.predict(pixels[None])
+    except DataError as problem:
+        sys.exit(f"{path} {problem}")
+    except OnnxFileError as problem:
+        sys.exit(str(problem))
+    except Exception:  # Pillow raises nearly anything on a damaged file
+        sys.exit(f"{path} is damaged or no picture that is read here: name one of {', '.join(FORMATS)}")
+    label, number, confidence = (values[0] for values in answer)
+    return f"{told['classes'][label]}, left at exit {number + 1}, confidence {confidence:.2f}"
+
+
+if __name__ == "__main__":
+    if len(sys.argv) not in (2, 3):
+        sys.exit("name an image file: python classify.py IMAGE [MODEL]")
+    default = REPOSITORY / "reports" / "model" / "cascade.onnx"
+    print(classify(Path(sys.argv[1]), Path(sys.argv[2]) if len(sys.argv) == 3 else default))

@@ -8,6 +8,7 @@ One split is a table with a row an image, in its order: ``label`` (a number), ``
 its index where the image lies on the shelf.
 """
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,13 @@ import pandas as pd
 
 from btsee_lib.data.arrivals import Arrivals
 from btsee_lib.data.duplicates import SPLITS
+from btsee_lib.data.image_files import NO_PICTURE
 from btsee_lib.data.splits import stratified_split, valid_number
 from btsee_lib.errors import DataError
 
 FEWEST = 5  # images of a class that can be shared out among three splits
+BESIDE = "beside the folders of the splits"
+TWICE = "there again later under the same name"
 SHARE = 5  # one image in so many goes to ``test`` and one to ``valid``, where the data come unsplit
 
 
@@ -28,22 +32,28 @@ def arrange(arrivals: Arrivals, source: Path, seed: int) -> tuple[dict[str, pd.D
     Data that come unsplit are split 60/20/20 and data without ``valid`` give a fifth of ``train``, at
     most 10,000 images, both stratified by class.
 
+    What ``arrivals`` then tells as left out includes what belongs to no split, and all but the last of
+    pictures of one name.
+
     Raises
     ------
     DataError
-        If a split or a class of one is missing, a class is too small to be split, or class folders of
-        data that come unsplit stand in several places.
+        If a split or a class of one is missing, a class is too small to be split, pictures of a class cannot
+        be read at all, or class folders of one split, or of data that come unsplit, stand in several places.
     """
     table = pd.DataFrame(arrivals.rows, columns=["split", "class", "name", "digest", "above"])
     if table["split"].any():  # what stands beside the folders of the splits belongs to none
-        arrivals.passed_over += int((table["split"] == "").sum())
-        table = table[table["split"] != ""]
+        table = _without(table, table["split"] == "", BESIDE, arrivals)
+    # An archive may hold a name again: what is unpacked last stays.
+    table = _without(table, table.duplicated(["above", "class", "name"], keep="last"), TWICE, arrivals)
+    _check_unread(table, arrivals, source)
+    for split, part in table.groupby("split"):
+        _check_place(part, split, source)
     classes = sorted(table["class"].unique())
     table["label"] = np.searchsorted(classes, table["class"])
     parts = {split: _shuffled(part, seed) for split, part in table.groupby("split")}
     missing = [split for split in ("train", "test") if split not in parts]
     if set(parts) == {""}:
-        _check_place(table, source)
         _check_numbers(parts[""], classes, source)
         rest, test = _cut(parts[""], len(table) // SHARE, seed)
         train, valid = _cut(rest, len(test), seed)
@@ -69,14 +79,53 @@ def _cut(part: pd.DataFrame, number: int, seed: int) -> tuple[pd.DataFrame, pd.D
     return part.iloc[rest], part.iloc[chosen]
 
 
-def _check_place(table: pd.DataFrame, source: Path) -> None:
-    places = sorted(table["above"].unique())
+def _without(table: pd.DataFrame, dropped: pd.Series, why: str, arrivals: Arrivals) -> pd.DataFrame:
+    for row in table[dropped].itertuples():
+        arrivals.left_out[row.split, row[2], why] += 1  # its class
+    return table[~dropped]
+
+
+def _check_unread(table: pd.DataFrame, arrivals: Arrivals, source: Path) -> None:
+    """Stop where a class would be missing in silence, since what would be its pictures cannot be read."""
+    classes, splits = set(table["class"]) | {""}, set(table["split"])
+    for (split, label, why), number in arrivals.left_out.items():
+        if label not in classes and why not in (NO_PICTURE, BESIDE) and (split or "" in splits):
+            raise DataError(
+                f"{source}: the class '{label}' has no picture that can be read, {number:,} left out ({why}): "
+                "convert them to JPEG or PNG, or remove the folder of the class"
+            )
+
+
+def _check_place(part: pd.DataFrame, split: str, source: Path) -> None:
+    places = sorted(part["above"].unique())
     if len(places) > 1:
         first, second = (f"'{place or '.'}'" for place in places[:2])
         raise DataError(
-            f"{source}: pictures stand in class folders in {first} and in {second}: put all class folders into "
-            f"one folder, or into train/, valid/ and test/"
+            f"{source}: pictures {f'of {split} ' if split else ''}stand in class folders in {first} and in "
+            f"{second}: put all class folders into one folder, or into train/, valid/ and test/"
         )
+
+
+def reading_table(parts: dict[str, pd.DataFrame], arrivals: Arrivals) -> pd.DataFrame:
+    """Tell what was found where, and what became of it.
+
+    Parameters
+    ----------
+    parts : as ``arrange`` returns them.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a split and class, as the data came: ``split, class, found, read, left_out, why``.
+    """
+    read = Counter(zip(*(pd.concat(parts.values())[name] for name in ("split", "class")), strict=True))
+    rows = []
+    for split, label in sorted(read.keys() | {key[:2] for key in arrivals.left_out}):
+        reasons = {key[2]: number for key, number in arrivals.left_out.items() if key[:2] == (split, label)}
+        why = ", ".join(f"{number:,} {reason}" for reason, number in reasons.items())
+        left_out = sum(reasons.values())
+        rows.append((split, label, read[split, label] + left_out, read[split, label], left_out, why))
+    return pd.DataFrame(rows, columns=["split", "class", "found", "read", "left_out", "why"])
 
 
 def _check_numbers(part: pd.DataFrame, classes: list[str], source: Path) -> None:

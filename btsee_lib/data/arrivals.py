@@ -5,10 +5,11 @@ Beside the pixels, about 250 bytes an image are held in memory: its split, class
 
 import sys
 import warnings
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import BinaryIO
@@ -21,6 +22,8 @@ from btsee_lib.data.image_files import Picture, decode, find_pictures
 from btsee_lib.errors import DataError
 
 BATCH = 64  # pictures in memory at a time
+BATCH_BYTES = 2**26  # of their files, or one picture
+UNREADABLE = "damaged, or not what its name says"
 
 
 @dataclass
@@ -29,21 +32,26 @@ class Arrivals:
 
     ``shelf`` holds the pixels, uint8 (3, H, W) after one another, and ``rows`` split ("" for data that come
     unsplit), class, name, digest and where the folder of the class stands; ``shape`` is (H, W), None before
-    the first image; ``grey`` counts the images of one channel, ``passed_over`` the files that are no
-    pictures, and ``unreadable`` names damaged pictures.
+    the first image; ``grey`` counts the images of one channel; ``left_out`` counts the other files by split,
+    class and reason, and ``unreadable`` names damaged pictures.
     """
 
     shelf: BinaryIO
     rows: list[tuple[str, str, str, bytes, str]] = field(default_factory=list)
     shape: tuple[int, int] | None = None
     grey: int = 0
-    passed_over: int = 0
+    left_out: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     unreadable: list[str] = field(default_factory=list)
 
     @property
     def channels(self) -> int:
         """One if every image is grey, else three."""
         return 1 if self.grey == len(self.rows) else 3
+
+    @property
+    def passed_over(self) -> int:
+        """The files that were left out for another reason than damage."""
+        return self.left_out.total() - len(self.unreadable)
 
 
 def take_in(source: Path, folder: Path, image_size: int | None) -> Arrivals:
@@ -66,7 +74,7 @@ def take_in(source: Path, folder: Path, image_size: int | None) -> Arrivals:
         ThreadPoolExecutor() as pool,
         tqdm(desc=f"reading {source.name}", unit=" images", leave=False) as bar,
     ):
-        while batch := list(islice(pictures, BATCH)):
+        for batch in _batches(pictures):
             decoded = pool.map(partial(decode, source, image_size), batch)
             for picture, image in zip(batch, decoded, strict=True):
                 _lay_down(picture, image, arrivals, source)
@@ -81,12 +89,24 @@ def take_in(source: Path, folder: Path, image_size: int | None) -> Arrivals:
     return arrivals
 
 
+def _batches(pictures: Iterable[Picture]) -> Iterator[list[Picture]]:
+    batch, size = [], 0
+    for picture in pictures:
+        batch.append(picture)
+        size += len(picture.content or b"")
+        if len(batch) == BATCH or size >= BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    yield batch
+
+
 def _lay_down(
     picture: Picture, image: tuple[np.ndarray, bool] | None, arrivals: Arrivals, source: Path
 ) -> None:
     if picture.content is None:
-        arrivals.passed_over += 1
+        arrivals.left_out[picture.split, picture.label, picture.why] += 1
     elif image is None:
+        arrivals.left_out[picture.split, picture.label, UNREADABLE] += 1
         arrivals.unreadable.append(picture.path)
     else:
         pixels, grey = image
@@ -96,6 +116,11 @@ def _lay_down(
             raise DataError(
                 f"{source}: {picture.path} is {width} x {height} pixels, others are {arrivals.shape[1]} x "
                 f"{arrivals.shape[0]}: set data.image_size in params.yaml, to bring all to one size"
+            )
+        if height != width:
+            raise DataError(
+                f"{source}: {picture.path} is {width} x {height} pixels, and squares are needed: "
+                "set data.image_size in params.yaml, to bring all to one"
             )
         arrivals.shelf.write(pixels)
         arrivals.grey += grey

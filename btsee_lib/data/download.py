@@ -39,6 +39,8 @@ def fetch(mirrors: Sequence[str], target: Path, size: int, md5: str, more_space:
         if found != md5:
             raise DataError(f"{target} is damaged (md5 {found}, expected {md5}): delete it and run again")
         return
+    if target.exists():
+        raise DataError(f"{target} is no file, and one is to be written there: move it away and run again")
     target.parent.mkdir(parents=True, exist_ok=True)
     check_space(target.parent, size + more_space)
     pooch.get_logger().setLevel("WARNING")  # the bar tells enough

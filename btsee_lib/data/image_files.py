@@ -1,30 +1,28 @@
 """Find pictures in a folder or an archive, one after another, and decode them.
 
 A picture stands in the folder of its class, and that, if the data come split, in ``train``, ``valid``
-(or ``val``) or ``test``, in capitals or not. An archive is read once, from its start to its end, and
-nothing is unpacked.
+(or ``val``, ``validation``) or ``test``, in capitals or not.
 """
 
-import io
-import lzma
-import os
-import tarfile
-import zlib
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps
 
-from btsee_lib.data.download import reason_of
+from btsee_lib.data.preparation import prepare
+from btsee_lib.data.sources import LEADS_OUT, contents_of
 from btsee_lib.errors import DataError
 
-SPLIT_FOLDERS = {"train": "train", "valid": "valid", "val": "valid", "test": "test"}
-SUFFIXES = frozenset(".png .jpg .jpeg .bmp .gif .webp .tif .tiff .ppm .pgm".split())
-GREY_MODES = frozenset(("1", "L", "LA", "La", "I;16", "I;16B", "I;16L"))
-FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")  # what needs no other program
-PIECE_BYTES = 2**16
+SPLIT_FOLDERS = {"train": "train", "valid": "valid", "val": "valid", "validation": "valid", "test": "test"}
+SUFFIXES = frozenset(".png .jpg .jpeg .jfif .bmp .gif .webp .tif .tiff .ppm .pgm .pbm .pnm".split())
+OTHER_SUFFIXES = frozenset(  # of pictures, and of files that may be some
+    ".heic .heif .avif .jxl .jp2 .tga .ico .svg .psd .raw .dng .cr2 .cr3 .nef .arw .orf .dcm .pfm .npy".split()
+) | {""}
+MOST_BYTES = 2**26
+NO_PICTURE = "no picture by its name"
+OTHER_KIND = "a kind of picture that is not read"
+TOO_LARGE = f"over {MOST_BYTES // 2**20} MB"
 
 
 class Picture(NamedTuple):
@@ -33,8 +31,9 @@ class Picture(NamedTuple):
     split: str
     label: str
     name: str
-    content: bytes | None  # None: this file is no picture
-    above: str = ""  # where the folder of the class stands, if the data come unsplit
+    content: bytes | None  # None: this file was not read
+    above: str = ""  # the folder in which the folder of the class stands
+    why: str = ""  # it was not read
 
     @property
     def path(self) -> str:
@@ -43,57 +42,38 @@ class Picture(NamedTuple):
 
 
 def find_pictures(source: Path) -> Iterator[Picture]:
-    """Yield the files of a folder, or of a tar archive of any compression, with their contents.
+    """Yield the files of a folder or an archive, with the contents of those that are pictures by their names.
 
     Raises
     ------
     DataError
-        If it is not a whole archive.
+        If it cannot be read, see ``contents_of``.
     """
-    if source.is_dir():
-        for place in files_of(source):
-            yield _picture(place.parts, (source / place).read_bytes)
-    else:
-        yield from _in_archive(source)
+    for name, content, why in contents_of(source, _why_not):
+        yield _placed(name.split("/"), content, why)
 
 
-def files_of(folder: Path) -> Iterator[Path]:
-    """Yield the files in and below a folder, relative to it, in the order of their names."""
-    for parent, folders, files in os.walk(folder):
-        folders.sort()
-        for name in sorted(files):
-            yield (Path(parent) / name).relative_to(folder)
+def _why_not(name: str, size: int) -> str:
+    path = PurePosixPath(name)
+    suffix = path.suffix.lower()
+    if path.name.startswith(".") or suffix not in SUFFIXES | OTHER_SUFFIXES:
+        return NO_PICTURE
+    if ".." in path.parts:
+        return LEADS_OUT
+    if suffix in OTHER_SUFFIXES:
+        return OTHER_KIND
+    return TOO_LARGE if size > MOST_BYTES else ""
 
 
-def _in_archive(source: Path) -> Iterator[Picture]:
-    try:
-        with tarfile.open(source) as archive:
-            for member in archive:
-                if member.isfile():
-                    parts = [part for part in member.name.split("/") if part not in ("", ".")]
-                    yield _picture(parts, archive.extractfile(member).read)
-                archive.members.clear()  # the list would grow with the archive
-            while archive.fileobj.read(PIECE_BYTES):
-                pass  # up to the checksum of the whole, which tarfile leaves unread
-    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError) as problem:
-        if isinstance(problem, OSError) and problem.errno is not None:
-            raise  # of the disk, not of the content
-        raise DataError(
-            f"{source} is truncated or not a tar archive ({reason_of(problem)}): delete it and fetch it again"
-        ) from None
-
-
-def _picture(parts: Sequence[str], read: Callable[[], bytes]) -> Picture:
-    name = Path(parts[-1])
-    is_picture = name.suffix.lower() in SUFFIXES and not name.name.startswith(".")
+def _placed(parts: list[str], content: bytes | None, why: str) -> Picture:
     for position, part in enumerate(parts[:-2]):
         split = SPLIT_FOLDERS.get(part.lower())
         if split:
-            within = "/".join(parts[position + 2 :])
-            return Picture(split, parts[position + 1], within, read() if is_picture else None)
+            above, within = "/".join(parts[: position + 1]), "/".join(parts[position + 2 :])
+            return Picture(split, parts[position + 1], within, content, above, why)
     if len(parts) < 2:
-        return Picture("", "", parts[-1], None)  # outside the folders of the classes
-    return Picture("", parts[-2], parts[-1], read() if is_picture else None, above="/".join(parts[:-2]))
+        return Picture("", "", parts[-1], None, why=why or NO_PICTURE)  # outside the folders of the classes
+    return Picture("", parts[-2], parts[-1], content, "/".join(parts[:-2]), why)
 
 
 def decode(source: Path, image_size: int | None, picture: Picture) -> tuple[np.ndarray, bool] | None:
@@ -116,20 +96,8 @@ def decode(source: Path, image_size: int | None, picture: Picture) -> tuple[np.n
         If it must not be read.
     """
     try:
-        with Image.open(io.BytesIO(picture.content), formats=FORMATS) as image:
-            grey = image.mode in GREY_MODES
-            image = _rgb(ImageOps.exif_transpose(image) if image.format in ("JPEG", "MPO") else image)
-            if image_size is not None:
-                image = image.resize((image_size, image_size), Image.Resampling.BILINEAR)
-            return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1)), grey
-    except Image.DecompressionBombError:  # by its header: nothing is decoded yet
-        most = 2 * Image.MAX_IMAGE_PIXELS
-        raise DataError(f"{source}: {picture.path} claims more than {most:,} pixels: remove it") from None
+        return prepare(picture.content, None if image_size is None else (image_size, image_size))
+    except DataError as problem:
+        raise DataError(f"{source}: {picture.path} {problem}") from None
     except Exception:  # Pillow raises nearly anything on a damaged file
         return None
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16"):  # Pillow would clip, not scale
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    return image if image.mode == "RGB" else image.convert("RGB")

@@ -6,6 +6,7 @@ seed it is made anew. The folder gets its final name only when it is whole.
 
 import hashlib
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,17 +14,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from btsee_lib.data.arrangement import arrange, copies_last, write_images
+from btsee_lib.data.arrangement import arrange, copies_last, reading_table, write_images
 from btsee_lib.data.arrivals import take_in
 from btsee_lib.data.download import md5_of
 from btsee_lib.data.duplicates import SPLITS
-from btsee_lib.data.image_files import files_of
+from btsee_lib.data.sources import files_of
 from btsee_lib.data.splits import ImageSet, Splits, channel_statistics
 from btsee_lib.disk import replace_folder
 from btsee_lib.errors import DataError
 
 NOTE = "store.json"
-VERSION = 1  # of how arrays are made: those of another one are made anew
+TABLE = "reading.csv"  # what was found, by split and class, and what became of it
+VERSION = 2  # of how arrays are made: those of another one are made anew
 NAMED = 3  # unreadable pictures in the sentence on the source; the note has all
 
 
@@ -62,11 +64,15 @@ def identity_of(source: Path) -> str:
     if source.is_file():
         return f"md5 {md5_of(source)}"
     if not source.is_dir():
-        raise DataError(f"{source} does not exist: correct data.path in params.yaml")
+        what = "is neither a folder nor a file" if source.exists() else "does not exist"
+        raise DataError(f"{source} {what}: correct data.path in params.yaml")
     listing = hashlib.blake2b(digest_size=16)
-    for place in files_of(source):
-        state = (source / place).stat()
-        listing.update(f"{place.as_posix()}\0{state.st_size}\0{state.st_mtime_ns}\n".encode())
+    try:
+        for member in files_of(source):
+            changed = 0 if member.why else (source / member.name).stat().st_mtime_ns
+            listing.update(f"{member.name}\0{member.size}\0{changed}\n".encode(errors="surrogateescape"))
+    except OSError as problem:
+        raise DataError(f"{source} cannot be read ({problem}): correct that and run again") from None
     return f"listing {listing.hexdigest()}"
 
 
@@ -102,6 +108,9 @@ def _make(partial: Path, source: Path, recipe: dict[str, Any]) -> None:
         np.save(partial / f"{split}_labels.npy", part["label"].to_numpy())
         np.save(partial / f"{split}_names.npy", np.char.encode(part["name"].to_numpy(str)))
     arrivals.shelf.close()
+    table = reading_table(parts, arrivals)
+    table.to_csv(partial / TABLE, index=False)
+    print(table.to_string(index=False), file=sys.stderr)
     counts = {
         "images": {split: len(part) for split, part in parts.items()},
         "grey_converted": arrivals.grey if arrivals.channels == 3 else 0,

@@ -5,13 +5,14 @@ The file holds tensors and text only. Reading it runs no code that comes with it
 
 from pathlib import Path
 
+import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from torch import Tensor
 
 from btsee_lib.backbone import BACKBONES
 from btsee_lib.branches import new_branch
-from btsee_lib.cascade import Cascade
+from btsee_lib.cascade import Cascade, check_thresholds
 from btsee_lib.data.splits import Splits
 from btsee_lib.exit_rules import EXIT_RULES
 from btsee_lib.features import walk_stages
@@ -49,7 +50,11 @@ class Description(BaseModel):
     measured: dict[str, float]
 
     @model_validator(mode="after")
-    def _one_value_a_channel(self) -> "Description":
+    def _checked(self) -> "Description":
+        if len(set(self.classes)) < len(self.classes):
+            raise ValueError("two classes have one name: give each its own")
+        if not (np.isfinite(self.mean).all() and np.isfinite(self.std).all() and min(self.std, default=1) > 0):
+            raise ValueError(f"mean {self.mean} and std {self.std}: give finite numbers, std above 0")
         if not len(self.mean) == len(self.std) == self.image_shape[0]:
             raise ValueError(
                 f"{len(self.mean)} values of mean and {len(self.std)} of std: "
@@ -84,19 +89,28 @@ def new_cascade(description: Description, thresholds: Tensor | None = None) -> C
     return Cascade(backbone, branches, thresholds, description.image_shape, rule).requires_grad_(False)
 
 
+def check_fit(cascade: Cascade, description: Description) -> None:
+    """Raise a ValueError if the description is of another rule or number of classes, or a threshold is nan."""
+    if EXIT_RULES[description.rule] is not cascade.rule:
+        raise ValueError(
+            f"the description names the exit rule '{description.rule}', the cascade has another: let them agree"
+        )
+    classes = cascade.backbone.num_classes
+    if len(description.classes) != classes:
+        raise ValueError(f"{len(description.classes)} class names for {classes} classes: give one a class")
+    check_thresholds(cascade.thresholds, len(cascade.branches), classes)
+
+
 def save_cascade(path: Path, cascade: Cascade, description: Description) -> None:
     """Write a cascade and its description; the file gets its name only when it is whole.
 
     Raises
     ------
     ValueError
-        If the description names another exit rule than the cascade's.
+        If the description is not of this cascade, see ``check_fit``.
     """
     path = Path(path)
-    if EXIT_RULES[description.rule] is not cascade.rule:
-        raise ValueError(
-            f"the description names the exit rule '{description.rule}', the cascade has another: let them agree"
-        )
+    check_fit(cascade, description)
     content = {"format": FORMAT, "description": description.model_dump_json(), "state": cascade.state_dict()}
     partial = path.with_name(f".{path.name}.partial")
     torch.save(content, partial)

@@ -6,6 +6,7 @@ normalisation, the thresholds and, as metadata, everything that a user of the fi
 """
 
 import copy
+import hashlib
 import json
 import math
 import warnings
@@ -18,7 +19,8 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, compose, helper
 from torch import Tensor, nn
 
 from btsee_lib.cascade import Cascade
-from btsee_lib.deployment.cascade_file import Description
+from btsee_lib.data.preparation import PREPARATION
+from btsee_lib.deployment.cascade_file import Description, check_fit
 from btsee_lib.deployment.onnx_runner import FORMAT
 
 SINGLE = "cascade.onnx"
@@ -73,20 +75,36 @@ def export(cascade: Cascade, description: Description, folder: Path, exported: E
     ----------
     exported : given the same dict again, a segment of the same modules is not exported again; that takes
         seconds. Thresholds are added afterwards and may be others.
+
+    Raises
+    ------
+    ValueError
+        If the description is not of this cascade, see ``cascade_file.check_fit``.
     """
+    check_fit(cascade, description)
     folder.mkdir(parents=True, exist_ok=True)
     for stale in folder.glob("stage_*.onnx"):  # of other branches being open
         stale.unlink()
     pieces = _export(cascade, description, {} if exported is None else exported)
     models = [(f"{segment.name}.onnx", segment.number, model) for segment, model in pieces]
+    common = {key: json.dumps(value) for key, value in description.model_dump(mode="json").items()}
+    common |= {"format": str(FORMAT), "thresholds": _as_text(cascade.thresholds), "segments": str(len(pieces))}
+    common["preparation"] = json.dumps(PREPARATION)
+    common["digest"] = json.dumps(_digest(common, [model for _, model in pieces]))
     for name, number, model in [*models, (SINGLE, len(cascade.branches), _single(pieces, description))]:
-        metadata = {key: json.dumps(value) for key, value in description.model_dump(mode="json").items()}
-        metadata |= {"format": str(FORMAT), "exit": str(number), "thresholds": _as_text(cascade.thresholds)}
-        helper.set_model_props(model, metadata | {"segments": str(len(pieces))})
+        helper.set_model_props(model, common | {"exit": str(number)})
         onnx.checker.check_model(model, full_check=True)
         partial = folder / f".{name}.partial"
         partial.write_bytes(model.SerializeToString(deterministic=True))
         partial.replace(folder / name)
+
+
+def _digest(metadata: dict[str, str], models: Sequence[ModelProto]) -> str:
+    """16 hexadecimal digits that the models of one export have in common, and those of others have not."""
+    total = hashlib.blake2b(json.dumps(metadata, sort_keys=True).encode(), digest_size=8)
+    for model in models:
+        total.update(model.SerializeToString(deterministic=True))
+    return total.hexdigest()
 
 
 def _export(cascade: Cascade, description: Description, exported: Exported) -> list[tuple[Segment, ModelProto]]:

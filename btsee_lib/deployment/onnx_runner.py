@@ -10,6 +10,7 @@ import numpy as np
 import onnxruntime
 
 FORMAT = 3
+FIELDS = {"classes": list, "image_shape": list, "std": list, "thresholds": list, "segments": int, "exit": int}
 
 
 class Answers(NamedTuple):
@@ -47,7 +48,7 @@ class OnnxCascade:
             found = self.session.run(None, {"image": images[position : position + 1]})
             for values, value in zip(answers, found, strict=True):
                 values[position] = value[0]
-        return answers
+        return _finite(answers)
 
 
 class OnnxStages:
@@ -65,6 +66,8 @@ class OnnxStages:
             raise OnnxFileError(f"{folder} holds no stage_*.onnx: name a folder that onnx_export.export wrote")
         self.sessions, told = zip(*(open_model(path, threads) for path in paths), strict=True)
         self.metadata, self.exits = told[0], [each["exit"] for each in told]
+        if len({each.get("digest") for each in told}) > 1:
+            raise OnnxFileError(f"{folder} holds models of several exports: export all of them again")
         if len(paths) != self.metadata["segments"]:
             raise OnnxFileError(
                 f"{folder} holds {len(paths)} models of {self.metadata['segments']}: export all of them again"
@@ -85,16 +88,24 @@ class OnnxStages:
             if rest:
                 feature_map, leaves = rest
                 remaining, entering = remaining[~leaves], feature_map[~leaves]
-        return answers
+        return _finite(answers)
 
 
 def _no_answers(images: np.ndarray, metadata: dict[str, Any]) -> Answers:
     """Make room for the answers to images, if these are uint8 (N, C, H, W) of the model's size."""
     expected = tuple(metadata["image_shape"])
-    if images.dtype != np.uint8 or images.shape[1:] != expected:
+    is_array = isinstance(images, np.ndarray)
+    if not is_array or images.dtype != np.uint8 or images.shape[1:] != expected:
         sizes = ", ".join(str(size) for size in expected)
-        raise ValueError(f"images are {images.dtype} {images.shape}: expected uint8 (N, {sizes})")
+        found = f"{images.dtype} {images.shape}" if is_array else f"of the type {type(images).__name__}"
+        raise ValueError(f"images are {found}: expected uint8 (N, {sizes})")
     return Answers(*(np.zeros(len(images), kind) for kind in (np.int64, np.int64, np.float32)))
+
+
+def _finite(answers: Answers) -> Answers:
+    if not np.isfinite(answers.confidence).all():
+        raise OnnxFileError("the model's answers are no numbers, its weights are damaged: export it again")
+    return answers
 
 
 def open_model(path: Path, threads: int = 1) -> tuple[onnxruntime.InferenceSession, dict[str, Any]]:
@@ -123,7 +134,26 @@ def open_model(path: Path, threads: int = 1) -> tuple[onnxruntime.InferenceSessi
         told = {}
     if (found := told.get("format")) != FORMAT:
         raise OnnxFileError(f"{path.name} is of format {found}: this version reads {FORMAT}; export it again")
+    if problem := _problem(told):
+        raise OnnxFileError(f"{path.name} {problem}: export it again")
     return session, told
+
+
+def _problem(told: dict[str, Any]) -> str:
+    """Say what is wrong with what a model tells of itself, "" if nothing is."""
+    for name, kind in FIELDS.items():
+        if not isinstance(told.get(name), kind):
+            return f"does not tell its {name}"
+    classes, thresholds = told["classes"], told["thresholds"]
+    if len(set(map(str, classes))) < len(classes):
+        return "has two classes of one name"
+    if any(not isinstance(row, list) or len(row) != len(classes) for row in thresholds):
+        return f"has {len(classes)} class names and thresholds of another number of classes"
+    if any(value is not None and np.isnan(value) for row in thresholds for value in row):
+        return "has thresholds that are no numbers"
+    if not all(0 < value < np.inf for value in told["std"]):
+        return "divides pixels by a standard deviation that is no number above 0"
+    return ""
 
 
 def operators_run(path: Path, image: np.ndarray, segments: Sequence[str]) -> dict[str, int]:

@@ -5,13 +5,12 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-import pandas as pd
 from matplotlib import pyplot as plt
 
 from btsee_lib.experiment import current_experiment
 from btsee_lib.pipeline.notebooks import source_of, sources
 from btsee_lib.plots import FIGURES
-from btsee_lib.store.artefacts import folder_of
+from btsee_lib.store.artefacts import folder_of, read_table
 from btsee_lib.store.reports import METRICS, read_numbers
 
 APART = ("06_deployment", "08_paper_scale")  # of one machine: their numbers have a file of their own
@@ -77,7 +76,7 @@ def draw(table: str) -> bool:
     if table not in FIGURES:
         return False
     reports = current_experiment().reports
-    figure = FIGURES[table](pd.read_csv(reports / "tables" / f"{table}.csv"))
+    figure = FIGURES[table](read_table(reports / "tables" / f"{table}.csv"))
     (reports / "figures").mkdir(exist_ok=True)
     # No software version or date in the file: equal tables give equal bytes.
     figure.savefig(reports / "figures" / f"{table}.png", metadata={"Software": None})

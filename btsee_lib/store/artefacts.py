@@ -27,6 +27,7 @@ from btsee_lib.store.code import digests_of_code
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
+TEXTS = {"label", "name", "first_label", "first_name"}  # of names; a "class" may be a number
 FINGERPRINT = "fingerprint.json"
 
 
@@ -185,9 +186,16 @@ def load_tensors(path: Path) -> dict[str, Any]:
         raise ArtefactError(f"{path} cannot be read: delete it and run 'dvc repro'") from None
 
 
+def read_table(path: Path) -> pd.DataFrame:
+    """Read a table; names of classes and pictures stay text, be they ``None``, ``NA`` or ``001``."""
+    columns = pd.read_csv(path, nrows=0).columns
+    texts = TEXTS | ({"predicted"} if "label" in columns else set())
+    return pd.read_csv(path, dtype=dict.fromkeys(texts, str), keep_default_na=False, na_values=[""])
+
+
 def read_tables(folder: Path) -> dict[str, pd.DataFrame]:
     """Read all tables of a folder, by their names."""
-    return {path.stem: pd.read_csv(path) for path in sorted(folder.glob("*.csv"))}
+    return {path.stem: read_table(path) for path in sorted(folder.glob("*.csv"))}
 
 
 def _read_fingerprint(folder: Path) -> dict[str, Any]:

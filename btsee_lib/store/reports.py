@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 
 from btsee_lib.config import params
 from btsee_lib.experiment import RECORDING, current_experiment
-from btsee_lib.store.artefacts import folder_of
+from btsee_lib.store.artefacts import folder_of, read_table
 
 METRICS = "metrics.json"
 HOLDS, HOLDS_NOT = "holds", "does NOT hold here"  # before a sentence
@@ -46,7 +46,7 @@ class Report:
         """Write a table as ``NAME.csv``, six significant digits, and return it as written."""
         path = self.folder / f"{name}.csv"
         table.to_csv(path, index=False, float_format="%.6g")
-        return pd.read_csv(path)
+        return read_table(path)
 
     def number(self, name: str, value: float) -> None:
         """Note a number; the pipeline merges those of all notebooks into ``reports/metrics.json``."""
@@ -125,12 +125,12 @@ def read_numbers(folder: Path, names: Sequence[str] | None = None) -> dict[str, 
 def made_table(notebook: str, name: str) -> pd.DataFrame:
     """Read a table that an earlier notebook made; the published one where it has not run here."""
     path = folder_of("reports") / notebook / f"{name}.csv"
-    return pd.read_csv(path if path.is_file() else current_experiment().reports / "tables" / f"{name}.csv")
+    return read_table(path if path.is_file() else current_experiment().reports / "tables" / f"{name}.csv")
 
 
 def measured_table(name: str) -> pd.DataFrame:
     """Read a table of measurements that are made by hand and kept, ``reports/measured/NAME.csv``."""
-    return pd.read_csv(current_experiment().root / "reports" / "measured" / f"{name}.csv")
+    return read_table(current_experiment().root / "reports" / "measured" / f"{name}.csv")
 
 
 def claims_of_profiles() -> dict[str, pd.DataFrame]:
@@ -139,7 +139,7 @@ def claims_of_profiles() -> dict[str, pd.DataFrame]:
     if experiment.profile:
         return {}
     folder = experiment.root / "reports" / "experiments"
-    return {path.stem: pd.read_csv(path) for path in sorted(folder.glob("*.csv"))}
+    return {path.stem: read_table(path) for path in sorted(folder.glob("*.csv"))}
 
 
 def _rounded(value: float) -> float | None:

@@ -120,7 +120,7 @@ def test_the_archive_is_downloaded_and_becomes_three_splits_of_ten_classes(load,
         assert sorted(paths) == sorted(path for path in pictures if path.startswith(f"{name}/"))
         assert_rows_belong_together(split, paths, pictures)
         assert is_mapped(split.images, folder / "arrays" / f"{name}_images.npy")
-    assert {path.suffix for path in (folder / "arrays").iterdir()} == {".npy", ".json"}
+    assert {path.suffix for path in (folder / "arrays").iterdir()} == {".npy", ".json", ".csv"}
     assert splits.source.startswith(f"{cinic10.ARCHIVE} (md5 {cinic10.MD5}): 120 images read")
 
 

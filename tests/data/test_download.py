@@ -31,6 +31,18 @@ def nonsensical_length(request, content):
     honest(request, content, "many")
 
 
+def never_satisfied(request, content):
+    request.send_error(416)
+
+
+def lies_about_ranges(request, content):
+    request.send_response(206)
+    request.send_header("Content-Range", f"bytes 5-{len(content)}/{len(content)}")
+    request.send_header("Content-Length", str(len(content) - 5))
+    request.end_headers()
+    request.wfile.write(content[5:])
+
+
 def no_http(request, content):
     request.wfile.write(b"nonsense\r\n\r\n")
 
@@ -75,6 +87,8 @@ def test_the_first_mirror_that_serves_is_taken(target, serve):
         (a_page, "MD5 hash"),
         (breaks_off, "512000"),
         (redirects_to_nonsense, "Invalid IPv6 URL"),
+        (never_satisfied, "416 Client Error"),
+        (lies_about_ranges, "MD5 hash"),
         (not_found, "404 Client Error: Not Found"),
         (claims_compression, "while decompressing data"),
         (nonsensical_length, "many"),
@@ -114,6 +128,14 @@ def test_a_file_that_is_there_is_verified_and_not_downloaded(target, serve):
         target.write_bytes(damaged)
         with pytest.raises(DataError, match=rf"{target} is damaged .*delete it and run again"):
             fetch([server.address], target, len(CONTENT), MD5)
+    assert server.asked == 0
+
+
+def test_a_folder_in_the_place_of_the_file_is_named_before_anything_is_asked_for(target, serve):
+    target.mkdir(parents=True)
+    server = serve(honest)
+    with pytest.raises(DataError, match=rf"{target} is no file, and one is to be written there: move it away"):
+        fetch([server.address], target, len(CONTENT), MD5)
     assert server.asked == 0
 
 

@@ -79,7 +79,9 @@ def test_a_truncated_archive_is_refused_by_name(tmp_path, pictures, kept):
         path.write_bytes(
             spoilt[: int(kept * len(spoilt))] if path == archive or kept < 0.9 else spoilt[:-20_000]
         )
-        with pytest.raises(DataError, match=r"is truncated or not a tar archive .*fetch it again") as caught:
+        with pytest.raises(
+            DataError, match=r"is truncated or not a tar or zip archive .*fetch it again"
+        ) as caught:
             list(find_pictures(path))
         assert str(path) in str(caught.value)
         assert "\n" not in str(caught.value)
@@ -90,7 +92,7 @@ def test_an_archive_with_altered_bytes_is_refused(tmp_path, pictures):
     content = bytearray(archive.read_bytes())
     content[len(content) // 2] ^= 255
     archive.write_bytes(content)
-    with pytest.raises(DataError, match=r"small\.tar\.gz is truncated or not a tar archive"):
+    with pytest.raises(DataError, match=r"small\.tar\.gz is truncated or not a tar or zip archive"):
         list(find_pictures(archive))
 
 

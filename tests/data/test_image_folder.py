@@ -1,13 +1,16 @@
 import io
+import shutil
+import tarfile
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
 from small_cinic10 import SPLITS, files, write_archive, write_folder
 
-from btsee_lib.data import load_splits
+from btsee_lib.data import image_files, load_splits
 from btsee_lib.errors import DataError
 
 CLASSES = ("cat", "dog", "ship")
@@ -159,3 +162,126 @@ def test_what_has_no_meaning_for_a_data_set_is_refused(tmp_path, name, option, v
     with pytest.raises(DataError, match=message):
         load_splits(name, tmp_path / "data", **{option: value})
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["val", "validation", "Validation"])
+def test_a_folder_for_validation_is_valid_whatever_it_is_called(load, split, tmp_path, name):
+    renamed = {path.replace("valid/", f"{name}/"): content for path, content in split.items()}
+    expected = load(write_folder(tmp_path / "mine", split)).digest
+    assert load(write_folder(tmp_path / "other", renamed)).digest == expected
+
+
+def test_two_folders_for_one_split_are_refused_since_one_may_be_a_copy(refused, split, tmp_path):
+    more = split | {f"old/{path}": content for path, content in split.items() if path.startswith("valid/cat")}
+    message = refused(write_folder(tmp_path / "mine", more))
+    assert "pictures of valid stand in class folders in 'old/valid' and in 'valid': put all" in message
+
+
+def test_links_within_and_a_zip_give_the_arrays_of_plain_files(load, split, unsplit, tmp_path):
+    expected = load(write_folder(tmp_path / "plain", split)).digest
+    linked = write_folder(tmp_path / "linked", {path: c for path, c in split.items() if "/dog/" not in path})
+    write_folder(linked / ".pool", {path: c for path, c in split.items() if "/dog/" in path})
+    for name in SPLITS:
+        (linked / name / "dog").symlink_to(f"../.pool/{name}/dog")
+    assert load(linked).digest == expected
+    assert load(Path(shutil.make_archive(tmp_path / "packed", "zip", tmp_path / "plain"))).digest == expected
+    with tarfile.open(tmp_path / "packed.tar", "w") as archive:
+        archive.add(linked, "mine")
+    assert load(tmp_path / "packed.tar").digest == expected
+
+
+def test_a_name_twice_in_an_archive_counts_once_and_the_later_one_stays(load, split, tmp_path):
+    first, other = list(split)[:2]
+    with tarfile.open(tmp_path / "twice.tar", "w") as archive:
+        for path, content in [(first, split[other]), *split.items()]:
+            member = tarfile.TarInfo(path)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    splits = load(tmp_path / "twice.tar")
+    assert splits.digest == load(write_folder(tmp_path / "mine", split)).digest
+    assert "1 other files passed over" in splits.source
+
+
+@pytest.mark.parametrize(
+    ("suffix", "reason"),
+    [
+        (".png", "damaged, or not what its name says"),
+        (".jfif", "damaged, or not what its name says"),
+        (".heic", "a kind of picture that is not read"),
+        ("", "a kind of picture that is not read"),
+    ],
+)
+@pytest.mark.parametrize("layout", ["split", "unsplit"])
+def test_a_class_of_which_nothing_can_be_read_stops_the_reading(
+    refused, request, tmp_path, suffix, reason, layout
+):
+    pictures = request.getfixturevalue(layout)
+    spoilt = {
+        f"{path.removesuffix('.png')}{suffix}" if "ship" in path else path: b"?" if "ship" in path else content
+        for path, content in pictures.items()
+    }
+    message = refused(write_folder(tmp_path / "mine", spoilt))
+    number = EACH if layout == "split" else 3 * EACH
+    assert f"the class 'ship' has no picture that can be read, {number} left out ({reason})" in message
+
+
+def test_a_thousand_other_files_before_the_first_picture_are_no_class(load, unsplit, tmp_path):
+    others = {f"annotations/{number}.xml": b"<xml>" for number in range(1000)}
+    expected = load(write_folder(tmp_path / "mine", unsplit)).digest
+    for source in (write_folder(tmp_path / "more", unsplit | others), tmp_path / "more.tar.gz"):
+        if not source.exists():
+            write_archive(source, pictures=others | unsplit)
+        splits = load(source)
+        assert splits.digest == expected
+        assert "1,000 other files passed over" in splits.source
+
+
+def test_pictures_of_one_size_that_are_no_squares_are_refused_when_they_are_read(
+    refused, load, split, tmp_path
+):
+    wide = {path: resized(content, 48, 40) for path, content in split.items()}
+    path = write_folder(tmp_path / "mine", wide)
+    message = refused(path)
+    assert f"{path}: {min(wide)} is 48 x 40 pixels, and squares are needed: set data.image_size" in message
+    assert load(path, image_size=32).train.images.shape == (18, 3, 32, 32)
+
+
+def test_a_picture_whose_range_nobody_knows_is_refused_by_name(refused, split, tmp_path):
+    content = io.BytesIO()
+    Image.fromarray(np.full((32, 32), np.nan, np.float32)).save(content, "TIFF")
+    message = refused(write_folder(tmp_path / "mine", split | {"train/cat/depth.tif": content.getvalue()}))
+    assert "train/cat/depth.tif has pixels of 32 bits" in message
+
+
+@pytest.mark.parametrize("names", [("None", "NA", "nan"), ("001", "01", "1")])
+def test_names_of_classes_stay_text(load, split, tmp_path, names):
+    new = dict(zip(CLASSES, names, strict=True))
+    renamed = {
+        "/".join((s, new[label], name)): c for (s, label, name), c in ((p.split("/"), split[p]) for p in split)
+    }
+    assert load(write_folder(tmp_path / "mine", renamed)).classes == tuple(sorted(names))
+
+
+def test_what_was_read_and_left_out_is_told_by_split_and_class(load, split, tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr(image_files, "MOST_BYTES", 20_000)
+    names = [path for path in split if path.startswith("test/cat")]
+    others = {
+        names[0]: b"?",
+        "test/cat/notes.txt": b"?",
+        "train/dog/large.png": bytes(20_001),
+        "elsewhere/dog/1.png": split[names[1]],
+    }
+    load(write_folder(tmp_path / "mine", split | others))
+    table = pd.read_csv(tmp_path / "data/folder/arrays/reading.csv", keep_default_na=False)
+    assert table[["found", "read", "left_out"]].sum().tolist() == [57, 53, 4]
+    rows = table.set_index(["split", "class"])
+    assert rows.loc[("test", "cat")].tolist() == [
+        7,
+        5,
+        2,
+        "1 damaged, or not what its name says, 1 no picture by its name",
+    ]
+    assert rows.loc[("train", "dog")].tolist() == [7, 6, 1, "1 over 64 MB"]
+    assert rows.loc[("", "dog")].tolist() == [1, 0, 1, "1 beside the folders of the splits"]
+    assert rows.loc[("valid", "ship")].tolist() == [6, 6, 0, ""]
+    assert "1 beside the folders of the splits" in capfd.readouterr().err

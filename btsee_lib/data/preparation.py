@@ -1,0 +1,80 @@
+"""How a picture becomes pixels: the one preparation, for training and wherever a model is taken.
+
+Needs numpy and Pillow only, so it goes where torch does not.
+"""
+
+import io
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from btsee_lib.errors import DataError
+
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")  # what needs no other program
+GREY_MODES = frozenset(("1", "L", "LA", "I;16", "I;16B", "I;16L"))
+BITS_PER_SAMPLE = 258  # a tag of TIFF
+
+# Goes with a model, for whoever prepares pictures by other means.
+PREPARATION = {
+    "frame": "the first",
+    "orientation": "turned as EXIF tells, in every format",
+    "bits": "the upper 8 of 16",
+    "transparency": "onto white",
+    "channels": "RGB, or for a model of one channel Pillow's L",
+    "size": "bilinear, as Pillow does it, without keeping the aspect ratio",
+}
+
+
+def prepare(content: bytes, size: tuple[int, int] | None = None, channels: int = 3) -> tuple[np.ndarray, bool]:
+    """Decode a picture and do what ``PREPARATION`` says.
+
+    Parameters
+    ----------
+    size : (width, height) in pixels to which it is brought, nothing cut off; None: as it is.
+    channels : 3 or 1.
+
+    Returns
+    -------
+    tuple
+        The pixels, uint8 (channels, H, W), and whether the picture is grey.
+
+    Raises
+    ------
+    DataError
+        If it must not be read; the message continues the name of the picture.
+    Exception
+        Of nearly any kind, from Pillow, if it is damaged or no picture.
+    """
+    try:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as opened:
+            image = ImageOps.exif_transpose(_eight_bits(opened))
+            grey = image.mode in GREY_MODES
+            image = _onto_white(image).convert("L" if channels == 1 else "RGB")
+            if size is not None:
+                image = image.resize(size, Image.Resampling.BILINEAR)
+            return np.ascontiguousarray(np.atleast_3d(np.asarray(image)).transpose(2, 0, 1)), grey
+    except Image.DecompressionBombError:  # by its header: nothing is decoded yet
+        raise DataError(f"claims more than {2 * Image.MAX_IMAGE_PIXELS:,} pixels: remove it") from None
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Scale pixels of 16 bits, which Pillow would clip; others keep theirs."""
+    if image.mode == "F" or (image.mode == "I" and image.format != "PPM"):
+        raise DataError("has pixels of 32 bits, whose range nobody tells: store it with 8 or 16, or remove it")
+    if not image.mode.startswith("I"):
+        return image
+    if image.format == "TIFF" and image.tag_v2.get(BITS_PER_SAMPLE) != (16,):
+        raise DataError("has pixels of neither 8 nor 16 bits: store it with one of these, or remove it")
+    pixels = np.array(image)
+    pixels[pixels == image.info.get("transparency", -1)] = 0xFFFF
+    upper = Image.fromarray((pixels >> 8).astype(np.uint8))
+    upper.getexif().update(image.getexif())
+    return upper
+
+
+def _onto_white(image: Image.Image) -> Image.Image:
+    if not image.has_transparency_data:
+        return image
+    white = Image.new("RGBA", image.size, "white")
+    white.alpha_composite(image.convert("RGBA"))
+    return white

@@ -1,0 +1,176 @@
+"""What is in a folder, a tar archive of any compression, or a zip archive, one file after another.
+
+Links count as what they lead to, as long as that is within. Nothing outside is read, nothing is unpacked, and
+only regular files are opened.
+"""
+
+import os
+import posixpath
+import re
+import stat
+import tarfile
+import zipfile
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from functools import cache, partial
+from pathlib import Path
+from typing import NamedTuple
+
+from btsee_lib.data.download import reason_of
+from btsee_lib.errors import DataError
+
+SYSTEM_FOLDERS = frozenset(("@eadir", "__macosx", "$recycle.bin", "#recycle", "lost+found", "__pycache__"))
+OTHER_KINDS = {b"7z\xbc\xaf": "7z", b"Rar!": "rar", b"\x28\xb5\x2f\xfd": "zstandard", b"MSCF": "cab"}
+NO_TEXT = re.compile("[\x00-\x1f\x7f\x85\u2028\u2029\ud800-\udfff]")  # what no name of UTF-8 text holds
+LEADS_OUT = "a link that leads out or nowhere"
+NO_FILE = "no regular file"
+PIECE_BYTES = 2**16
+
+
+class Member(NamedTuple):
+    """A file by its name below the source, parts joined by "/"; ``why`` tells why it must not be read."""
+
+    name: str
+    size: int = 0
+    read: Callable[[], bytes] = bytes
+    why: str = ""
+    target: str = ""  # of a link in an archive
+
+
+def contents_of(source: Path, why_not: Callable[[str, int], str]) -> Iterator[tuple[str, bytes | None, str]]:
+    """Yield name, content and "" of each file, or None for the content and why it was not read.
+
+    Folders that hide or are the system's (``.ipynb_checkpoints``, ``@eaDir``) are not looked into.
+
+    Parameters
+    ----------
+    why_not : given name and bytes, says why a file is not to be read, "" if it is.
+
+    Raises
+    ------
+    DataError
+        If the source cannot be read or is no whole archive, or if a name in it is no text, or a link in the
+        place of a folder leads out of it.
+    """
+    try:
+        for member in files_of(source) if source.is_dir() else _in_archive(source):
+            if not any(_is_hidden(part) for part in member.name.split("/")[:-1]):
+                _check(member, source)
+                why = member.why or why_not(member.name, member.size)
+                yield member.name, None if why else member.read(), why
+    except DataError:
+        raise
+    except Exception as problem:  # tarfile and zipfile raise nearly anything on a damaged archive
+        if isinstance(problem, OSError) and problem.errno is not None:  # of the disk, not of the content
+            raise DataError(f"{source} cannot be read ({problem}): correct that and run again") from None
+        raise DataError(
+            f"{source} is truncated or not a tar or zip archive ({reason_of(problem)}): fetch it again, or "
+            "name another in data.path"
+        ) from None
+
+
+def _check(member: Member, source: Path) -> None:
+    if NO_TEXT.search(member.name):
+        raise DataError(f"{source}: the name {member.name!a} is not UTF-8 or has a line break: rename it")
+    if member.why == LEADS_OUT and "." not in posixpath.basename(member.name):
+        raise DataError(
+            f"{source}: {member.name} is a link that leads out of it or nowhere, and all behind it would be "
+            "left out: put the files themselves there, or remove the link"
+        )
+
+
+def _is_hidden(folder: str) -> bool:
+    return (folder.startswith(".") and folder != "..") or folder.lower() in SYSTEM_FOLDERS
+
+
+def files_of(root: Path, place: str = "", above: tuple[str, ...] = ()) -> Iterator[Member]:
+    """Walk through a folder in the order of names; ``above`` are the real paths of those that lead here."""
+    above = (*above, os.path.realpath(root / place))
+    with os.scandir(root / place) as entries:
+        ordered = sorted(entries, key=lambda entry: entry.name)
+    for entry in ordered:
+        name, is_folder = posixpath.join(place, entry.name), entry.is_dir()
+        real = Path(os.path.realpath(entry)) if is_folder or entry.is_symlink() else Path(entry)
+        if entry.is_symlink() and not (real.is_relative_to(above[0]) and real.exists()):
+            yield Member(f"{name}/" if is_folder else name, why=LEADS_OUT)
+        elif entry.is_file():
+            yield Member(name, entry.stat().st_size, Path(entry).read_bytes)
+        elif not is_folder:
+            yield Member(name, why=NO_FILE)
+        elif str(real) not in above and not _is_hidden(entry.name):  # what holds it leads round in circles
+            yield from files_of(root, name, above)
+
+
+def _in_archive(source: Path) -> Iterator[Member]:
+    """Yield the members of an archive, then, reading it again, what its links lead to."""
+    links, met = defaultdict(list), set()  # by their targets
+    for member in _stored(source):
+        if not member.target:
+            yield member
+        elif not member.name.startswith(f"{member.target}/".removeprefix("./")):  # else round in circles
+            links[member.target].append(member.name)
+    for member in _stored(source) if links else ():
+        read_once = cache(member.read)
+        for link, name in () if member.target else _other_names(member.name, links):
+            met.add(link)
+            yield member._replace(name=name, read=read_once)
+    yield from (Member(link, why=LEADS_OUT) for names in links.values() for link in names if link not in met)
+
+
+def _other_names(
+    name: str, links: dict[str, list[str]], passed: tuple[str, ...] = ()
+) -> Iterator[tuple[str, str]]:
+    """Yield each link that leads to a file or to a folder above it, with the file's name behind the link."""
+    for end in [match.start() for match in re.finditer("/|$", name)]:
+        for link in links.get(name[:end], ()):
+            if link not in passed:
+                yield link, link + name[end:]
+                yield from _other_names(link + name[end:], links, (*passed, link))
+
+
+def _stored(source: Path) -> Iterator[Member]:
+    """Yield the members of an archive as they are stored, folders and those without a name left out."""
+    with source.open("rb") as file:
+        start = file.read(4)
+    if kind := OTHER_KINDS.get(start):
+        raise DataError(
+            f"{source} is a {kind} archive, which is not read: unpack it, and name its folder instead"
+        )
+    for member in (_in_zip if start.startswith(b"PK") else _in_tar)(source):
+        if name := _plain(member.name):
+            yield member._replace(name=name)
+
+
+def _in_tar(source: Path) -> Iterator[Member]:
+    with tarfile.open(source) as archive:
+        for member in archive:
+            if member.isfile():
+                yield Member(member.name, member.size, archive.extractfile(member).read)
+            elif member.islnk():
+                yield Member(member.name, target=_plain(member.linkname))
+            elif member.issym():
+                yield Member(member.name, target=_behind(member.name, member.linkname))
+            elif not member.isdir():
+                yield Member(member.name, why=NO_FILE)
+            archive.members.clear()  # the list would grow with the archive
+        while archive.fileobj.read(PIECE_BYTES):
+            pass  # up to the checksum of the whole, which tarfile leaves unread
+
+
+def _in_zip(source: Path) -> Iterator[Member]:
+    with zipfile.ZipFile(source) as archive:
+        for member in archive.infolist():
+            name = member.filename.replace("\\", "/")
+            if stat.S_ISLNK(member.external_attr >> 16) and member.file_size < PIECE_BYTES:
+                yield Member(name, target=_behind(name, os.fsdecode(archive.read(member))))
+            elif not member.is_dir():
+                yield Member(name, member.file_size, partial(archive.read, member))
+
+
+def _plain(name: str) -> str:
+    return "/".join(part for part in name.split("/") if part not in ("", "."))
+
+
+def _behind(link: str, target: str) -> str:
+    """Where a symbolic link leads, as a name in the archive; one that leads out is the name of nothing."""
+    return posixpath.normpath(posixpath.join(posixpath.dirname(_plain(link)), target))

@@ -1,0 +1,187 @@
+import io
+import os
+import tarfile
+import zipfile
+
+import pytest
+from small_cinic10 import write_folder
+
+from btsee_lib.data import sources
+from btsee_lib.data.image_store import identity_of
+from btsee_lib.data.sources import LEADS_OUT, NO_FILE, contents_of
+from btsee_lib.errors import DataError
+
+
+def found(source):
+    return {name: content for name, content, _ in contents_of(source, lambda *_: "")}
+
+
+def refused(source):
+    with pytest.raises(DataError) as caught:
+        list(contents_of(source, lambda *_: ""))
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def as_tar(folder, names=("",)):
+    """Pack a folder, links as links: what has several names becomes a hard link of the first."""
+    target = folder.with_name(f"{folder.name}.tar")
+    with tarfile.open(target, "w") as archive:
+        for name in names:
+            archive.add(folder / name, name or ".")
+    return target
+
+
+def as_zip(folder):
+    target = folder.with_name(f"{folder.name}.zip")
+    with zipfile.ZipFile(target, "w") as archive:
+        for path in sorted(folder.rglob("*")):
+            name = path.relative_to(folder).as_posix()
+            if path.is_symlink():
+                member = zipfile.ZipInfo(name)
+                member.external_attr = 0o120777 << 16
+                archive.writestr(member, str(path.readlink()))
+            else:
+                archive.write(path, name)
+    return target
+
+
+FORMS = {"folder": lambda folder: folder, "tar": as_tar, "zip": as_zip}
+
+
+@pytest.fixture(params=FORMS)
+def form(request):
+    return FORMS[request.param]
+
+
+@pytest.fixture
+def linked(tmp_path):
+    """Links of all kinds that stay within."""
+    folder = write_folder(tmp_path / "mine", {"test/cat/1.png": b"1", "pool/dogs/2.png": b"2"})
+    (folder / "valid").symlink_to("test")
+    (folder / "test/dog").symlink_to("../pool/dogs")
+    (folder / "test/cat/same.png").hardlink_to(folder / "test/cat/1.png")
+    (folder / "test/cat/also.png").symlink_to("1.png")
+    (folder / "test/cat/round").symlink_to("..")
+    return folder
+
+
+def test_links_count_as_what_they_lead_to_in_a_folder_and_in_archives(linked, form):
+    expected = {"pool/dogs/2.png": b"2"}
+    for split in ("test", "valid"):
+        expected |= {f"{split}/cat/{name}.png": b"1" for name in ("1", "same", "also")}
+        expected[f"{split}/dog/2.png"] = b"2"
+    assert found(form(linked)) == expected
+
+
+def test_hard_links_of_a_tar_are_not_left_out_and_neither_is_what_links_lead_on_to(tmp_path):
+    names = {f"cat/{number}.png": b"1" for number in range(6)}
+    folder = write_folder(tmp_path / "mine", {"cat/0.png": b"1"})
+    for name in list(names)[1:]:
+        (folder / name).hardlink_to(folder / "cat/0.png")
+    with tarfile.open(as_tar(folder)) as archive:
+        assert sum(member.islnk() for member in archive) == 5
+    assert found(as_tar(folder)) == names
+
+
+@pytest.mark.parametrize("target", ["../outside", "/etc", "nowhere"])
+def test_a_link_that_leads_out_in_the_place_of_a_folder_is_refused_by_name(tmp_path, form, target):
+    write_folder(tmp_path / "outside", {"1.png": b"secret"})
+    folder = write_folder(tmp_path / "mine", {"train/cat/1.png": b"1"})
+    (folder / "train/dog").symlink_to(f"../{target}" if target == "../outside" else target)
+    message = refused(form(folder))
+    assert "train/dog" in message
+    assert "is a link that leads out of it or nowhere" in message
+
+
+def test_a_picture_that_is_a_link_out_is_told_and_never_read(tmp_path, form):
+    write_folder(tmp_path, {"outside.png": b"secret"})
+    folder = write_folder(tmp_path / "mine", {"cat/1.png": b"1"})
+    (folder / "cat/2.png").symlink_to("../../outside.png")
+    (folder / "cat/endless.png").symlink_to("/dev/zero")
+    told = list(contents_of(form(folder), lambda *_: ""))
+    assert sorted(told) == [
+        ("cat/1.png", b"1", ""),
+        ("cat/2.png", None, LEADS_OUT),
+        ("cat/endless.png", None, LEADS_OUT),
+    ]
+
+
+@pytest.mark.parametrize("form", [FORMS["folder"], FORMS["tar"]])
+def test_only_regular_files_are_opened(tmp_path, form):
+    folder = write_folder(tmp_path / "mine", {"cat/1.png": b"1"})
+    os.mkfifo(folder / "cat/a.png")
+    assert ("cat/a.png", None, NO_FILE) in list(contents_of(form(folder), lambda *_: ""))
+    assert identity_of(folder).startswith("listing ")
+
+
+def test_what_is_not_wanted_is_not_read(tmp_path, form):
+    folder = write_folder(tmp_path / "mine", {"cat/1.png": b"1", "cat/2.png": b"22"})
+    told = contents_of(form(folder), lambda name, size: f"{size} bytes" if size > 1 else "")
+    assert sorted(told) == [("cat/1.png", b"1", ""), ("cat/2.png", None, "2 bytes")]
+
+
+def test_folders_of_the_system_are_not_looked_into(tmp_path, form):
+    system = (".ipynb_checkpoints", "@eaDir", ".Trash", "__MACOSX", "$RECYCLE.BIN")
+    content = {f"{place}{name}/1.png": b"x" for name in system for place in ("", "cat/")}
+    folder = write_folder(tmp_path / "mine", content | {"cat/1.png": b"1"})
+    assert found(form(folder)) == {"cat/1.png": b"1"}
+    (folder / ".venv").symlink_to("/usr")
+    assert found(folder) == {"cat/1.png": b"1"}
+
+
+@pytest.mark.parametrize("name", [b"cat/caf\xe9.png", b"caf\xe9/1.png", b"cat/two\nlines.png"])
+@pytest.mark.parametrize("pack", [False, True])
+def test_a_name_that_is_no_text_is_refused_with_the_remedy(tmp_path, name, pack):
+    folder = write_folder(tmp_path / "mine", {os.fsdecode(name): b"1"})
+    message = refused(as_tar(folder) if pack else folder)
+    assert message.encode()
+    assert "is not UTF-8 or has a line break: rename it" in message
+    assert identity_of(folder).startswith("listing ")
+
+
+@pytest.mark.parametrize("name", [".", "./", "/", "/.png", "//", ""])
+def test_members_without_a_name_do_no_harm(tmp_path, name):
+    with tarfile.open(tmp_path / "odd.tar", "w") as archive:
+        for each in (name, "cat/1.png"):
+            member = tarfile.TarInfo(each)
+            member.size = 1
+            archive.addfile(member, io.BytesIO(b"1"))
+    assert found(tmp_path / "odd.tar")["cat/1.png"] == b"1"
+
+
+def test_a_zip_of_windows_is_read(tmp_path):
+    with zipfile.ZipFile(tmp_path / "mine.zip", "w") as archive:
+        archive.writestr("cat\\1.png", b"1")
+        archive.writestr("cat/2.png", b"2", zipfile.ZIP_LZMA)
+    assert found(tmp_path / "mine.zip") == {"cat/1.png": b"1", "cat/2.png": b"2"}
+
+
+@pytest.mark.parametrize("keep", [0.0, 0.5, 0.99])
+def test_a_damaged_zip_is_refused_by_name(tmp_path, keep):
+    folder = write_folder(tmp_path / "mine", {"cat/1.png": os.urandom(2000)})
+    whole = as_zip(folder).read_bytes()
+    (tmp_path / "mine.zip").write_bytes(whole[: max(4, int(keep * len(whole)))])
+    assert "mine.zip is truncated or not a tar or zip archive" in refused(tmp_path / "mine.zip")
+    (tmp_path / "mine.zip").write_bytes(whole.replace(whole[500:510], bytes(10), 1))
+    assert "Bad CRC-32" in refused(tmp_path / "mine.zip")
+
+
+@pytest.mark.parametrize(("start", "kind"), sources.OTHER_KINDS.items())
+def test_other_archives_are_named_and_their_owner_is_not_told_to_delete_them(tmp_path, start, kind):
+    (tmp_path / "mine").write_bytes(start + bytes(100))
+    message = refused(tmp_path / "mine")
+    assert f"mine is a {kind} archive, which is not read: unpack it" in message
+    assert "delete" not in message
+
+
+def test_a_disk_that_cannot_be_read_is_told_in_a_sentence(tmp_path, monkeypatch):
+    folder = write_folder(tmp_path / "mine", {"cat/1.png": b"1"})
+
+    def forbidden(_):
+        raise PermissionError(13, "Permission denied", "cat")
+
+    monkeypatch.setattr(os, "scandir", forbidden)
+    assert "mine cannot be read ([Errno 13] Permission denied: 'cat')" in refused(folder)
+    with pytest.raises(DataError, match="cannot be read"):
+        identity_of(folder)
