@@ -3,13 +3,15 @@
 The fingerprint covers the parameters, the source code of the module that does the work and of all modules that
 it imports in turn, and the fingerprints of the artefacts that went in. An artefact whose fingerprint fits is
 loaded, any other is made anew: changing a figure or a sentence in a notebook retrains nothing, and no result of
-other parameters is ever taken for this one's. A folder gets its final name only when it is complete.
+other parameters is ever taken for this one's. A folder gets its final name only when it is complete, and beside
+the fingerprint stands what each file held then: one that was altered is not taken for a result.
 """
 
 import hashlib
 import io
 import json
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -105,8 +107,13 @@ def ensure(name: str, expected: dict[str, Any], make: Callable[[Path], None]) ->
 
     def make_with_fingerprint(partial: Path) -> None:
         make(partial)
-        sizes = {path.name: path.stat().st_size for path in sorted(partial.iterdir())}
-        content = {"made_from": expected, "sizes": sizes}
+        files = sorted(partial.iterdir())
+        sizes = {path.name: path.stat().st_size for path in files}
+        content = {
+            "made_from": expected,
+            "sizes": sizes,
+            "sha256": {path.name: _sha256(path) for path in files},
+        }
         (partial / FINGERPRINT).write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
 
     replace_folder(folder, make_with_fingerprint)
@@ -201,16 +208,31 @@ def read_tables(folder: Path) -> dict[str, pd.DataFrame]:
 def _read_fingerprint(folder: Path) -> dict[str, Any]:
     where = folder.relative_to(current_experiment().root)
     try:
-        content = json.loads((folder / FINGERPRINT).read_text())
-        made_from, sizes = content["made_from"], content["sizes"]
+        found = json.loads((folder / FINGERPRINT).read_text())
+        made_from, sizes = found["made_from"], dict(found["sizes"])
+        digests = dict(found.get("sha256", {}))  # none from the versions that noted sizes alone
     except FileNotFoundError:
         raise ArtefactError(f"{where} does not exist") from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise ArtefactError(f"{where}/{FINGERPRINT} is damaged") from None
     for file, size in sizes.items():
         if not (folder / file).is_file() or (folder / file).stat().st_size != size:
             raise ArtefactError(f"{where}/{file} is missing or truncated")
+        if file in digests and _sha256(folder / file) != digests[file]:
+            raise ArtefactError(f"{where}/{file} was altered after it was written")
     return made_from
+
+
+def _sha256(path: Path) -> str:
+    state = path.stat()
+    return _sha256_of(path, state.st_size, state.st_mtime_ns)
+
+
+@cache
+def _sha256_of(path: Path, size: int, changed: int) -> str:
+    """Digest of a file's content, a second for 1 GB: once a process, while size and time of change stay."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _first_difference(found: Any, expected: Any, path: str = "") -> str:

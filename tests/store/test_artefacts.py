@@ -178,13 +178,47 @@ def test_a_folder_without_a_fingerprint_is_not_taken_for_whole(workspace, make):
     assert (ensure("features", expected(), make) / "result.txt").read_text() == "made 2 times"
 
 
-def test_a_damaged_fingerprint_is_named_and_made_again(workspace, make, made):
+@pytest.mark.parametrize(
+    "content",
+    ['{"parameters": ', "null", "[]", '{"made_from": {}, "sizes": null}', '{"made_from": {}, "sizes": 3}'],
+)
+def test_a_damaged_fingerprint_is_named_and_made_again(workspace, make, made, content):
     folder = ensure("features", expected(), make)
-    (folder / artefacts.FINGERPRINT).write_text('{"parameters": ')
+    (folder / artefacts.FINGERPRINT).write_text(content)
     with pytest.raises(ArtefactError, match=r"features/fingerprint\.json is damaged: run 'dvc repro backbone'"):
         require("features", expected(), "backbone")
     ensure("features", expected(), make)
     assert len(made) == 2
+
+
+def test_a_file_that_is_altered_at_equal_size_is_named_and_the_artefact_made_again(workspace, make, made):
+    """Labels in another order, for example: what comes from them would be taken for results."""
+    path = ensure("features", expected(), make) / "result.txt"
+    path.write_text(path.read_text()[::-1])
+    with pytest.raises(ArtefactError, match=r"features/result\.txt was altered after .* 'dvc repro backbone'"):
+        require("features", expected(), "backbone")
+    with pytest.raises(ArtefactError, match="was altered"):
+        expected(inputs=["features"])
+    ensure("features", expected(), make)
+    assert path.read_text() == "made 2 times"
+
+
+def test_an_artefact_that_notes_sizes_alone_is_loaded(workspace, make, made):
+    path = ensure("features", expected(), make) / artefacts.FINGERPRINT
+    noted = json.loads(path.read_text())
+    assert list(noted.pop("sha256")) == ["result.txt"]
+    path.write_text(json.dumps(noted))
+    require("features", expected(), "backbone")
+    path.with_name("result.txt").write_text("short")
+    with pytest.raises(ArtefactError, match="missing or truncated"):
+        require("features", expected(), "backbone")
+
+
+def test_a_content_is_digested_once_a_process(workspace, make, monkeypatch):
+    ensure("features", expected(), make)
+    require("features", expected(), "backbone")
+    monkeypatch.setattr(artefacts.hashlib, "file_digest", None)
+    require("features", expected(), "backbone")
 
 
 def test_require_returns_what_fits(workspace, make):
