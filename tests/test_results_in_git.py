@@ -1,5 +1,6 @@
 """The results in git agree with one another: verdicts with numbers, numbers with tables."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -90,6 +91,42 @@ def test_the_gains_of_boosting_follow_from_the_branches(home, numbers):
     for number, rows in table.groupby("branch"):
         expected = np.average(rows["gain"], weights=rows["test_survivors"])
         assert numbers[f"boosting.gain.{number}"] == pytest.approx(expected, abs=1e-3)
+
+
+def recorded_places():
+    """What a ``dvc.lock`` says of results in git: the folder of the pipeline, the path, its digest."""
+    for lock in (ROOT / "dvc.lock", ROOT / "industrial" / "dvc.lock"):
+        known = yaml.safe_load((lock.parent / "dvc.yaml").read_text())["stages"]
+        stages = yaml.safe_load(lock.read_text())["stages"]
+        listed = [each for name in stages.keys() & known for each in stages[name].get("outs", [])]
+        listed += [each for name in stages.keys() & known for each in stages[name].get("deps", [])]
+        found = {each["path"]: each["md5"] for each in listed if each["path"].startswith("reports/")}
+        yield from ((lock.parent, path, digest) for path, digest in sorted(found.items()))
+
+
+def md5_of(path):
+    """The digest that DVC gives a file, or a folder: that of the list of its files with theirs."""
+    if path.is_file():
+        return hashlib.md5(path.read_bytes()).hexdigest()
+    files = sorted((file.relative_to(path).as_posix(), file) for file in path.rglob("*") if file.is_file())
+    listed = [{"md5": md5_of(file), "relpath": name} for name, file in files]
+    return hashlib.md5(json.dumps(listed, sort_keys=True).encode()).hexdigest() + ".dir"
+
+
+@pytest.mark.parametrize(("root", "path", "digest"), list(recorded_places()), ids=str)
+def test_results_are_those_that_the_pipeline_wrote(root, path, digest):
+    assert md5_of(root / path) == digest, f"{path} was altered: 'dvc repro' makes it again"
+
+
+def test_an_altered_result_has_another_digest(tmp_path):
+    (tmp_path / "tables").mkdir()
+    table = tmp_path / "tables" / "wins.csv"
+    digests = set()
+    for content in ("1", "2"):
+        table.write_text(content)
+        digests.add(md5_of(tmp_path))
+    table.rename(tmp_path / "wins.csv")
+    assert len({*digests, md5_of(tmp_path)}) == 3
 
 
 def test_there_are_results_to_look_at():
