@@ -124,9 +124,7 @@ def test_the_notebooks_stage_starts_the_processes_itself(together, monkeypatch):
     monkeypatch.chdir(together)
     started = []
     monkeypatch.setattr(
-        backbone_artefact.subprocess,
-        "run",
-        lambda command, cwd: started.append((command, cwd)) or subprocess.CompletedProcess([], 1),
+        backbone_artefact, "run_together", lambda *arguments: started.append(arguments) or False
     )
     content = yaml.safe_load((together / "params.yaml").read_text())
     content["backbone"]["seed"] = 1
@@ -135,16 +133,9 @@ def test_the_notebooks_stage_starts_the_processes_itself(together, monkeypatch):
     with pytest.raises(RuntimeError, match="failed in one of 2 processes"):
         stored.make_backbone(stored.load_data())
     (together / "params.yaml").write_text(before)
-    (command, folder) = started[0]
-    assert command[1:] == [
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node=2",
-        "-m",
-        "btsee_lib.pipeline",
-        "backbone",
-    ]
+    ((command, processes, folder),) = started
+    assert command[1:] == ["-m", "btsee_lib.pipeline", "backbone"]
+    assert processes == 2
     assert folder == together.resolve()
 
 

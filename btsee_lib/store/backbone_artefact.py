@@ -1,7 +1,6 @@
 """The backbone as an artefact: what it is made from, how it is trained into its folder and read again."""
 
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +18,7 @@ from btsee_lib.disk import Checkpoint
 from btsee_lib.errors import ParameterError
 from btsee_lib.experiment import current_experiment
 from btsee_lib.store import artefacts
+from btsee_lib.store.launcher import run_together
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -57,9 +57,8 @@ def launch(processes: int, action: str) -> None:
             f"params.yaml: compute.processes is {processes}, but this machine has {gpus} GPUs: lower it, "
             "or start torchrun on each of several machines (btsee_lib/store/backbone_artefact.py says how)"
         )
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    done = subprocess.run([*torchrun, "-m", "btsee_lib.pipeline", action], cwd=current_experiment().home)
-    if done.returncode:
+    command = [sys.executable, "-m", "btsee_lib.pipeline", action]
+    if not run_together(command, processes, current_experiment().home):
         raise RuntimeError(f"'btsee_lib.pipeline {action}' failed in one of {processes} processes: see above")
 
 
