@@ -32,6 +32,7 @@ from btsee_lib.store.backbone_artefact import (
     train_into,
 )
 from btsee_lib.store.code import digests_of_code
+from btsee_lib.store.data_checks import check_data
 from btsee_lib.trees import BranchTree, tree_of
 
 if TYPE_CHECKING:
@@ -42,9 +43,9 @@ FEATURES = "features"  # the name of the artefact
 
 
 def load_data() -> Splits:
-    """Load the data set that ``params.yaml`` names."""
+    """Load the data set that ``params.yaml`` names, and see that the parameters go with it."""
     parameters = params("data")
-    return load_splits(
+    splits = load_splits(
         parameters.name,
         seed=parameters.seed,
         limit=parameters.limit,
@@ -53,6 +54,8 @@ def load_data() -> Splits:
         mirrors=parameters.mirrors,
         drop_test_duplicates=parameters.drop_test_duplicates,
     )
+    check_data(splits)
+    return splits
 
 
 def make_backbone(splits: Splits, progress: Progress = iter) -> tuple[nn.Module, pd.DataFrame]:
