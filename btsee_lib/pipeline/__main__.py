@@ -8,13 +8,14 @@ and imports take seconds.
 
 import argparse
 import importlib
+import os
 import sys
 from pkgutil import resolve_name
 
-from btsee_lib.errors import ArtefactError, DataError, ParameterError
+from btsee_lib.errors import ArtefactError, DataError, ParameterError, TrainingError
 
 ACTIONS = {
-    "check": "btsee_lib.config:check_params",
+    "check": "btsee_lib.pipeline.limits:check",
     "data": "btsee_lib.pipeline.making:fetch_data",
     "input": "btsee_lib.pipeline.inputs:note_input",
     "backbone": "btsee_lib.pipeline.making:make_backbone",
@@ -58,8 +59,12 @@ def main() -> None:
         else:
             for name in names:
                 function(name)
-    except (ParameterError, DataError, ArtefactError, OSError) as problem:
+    except (ParameterError, DataError, TrainingError, ArtefactError, OSError) as problem:
         sys.exit(f"error: {problem}")
+    except KeyboardInterrupt:
+        told = f"{action} was interrupted: type the same again, and it goes on where it stopped"
+        print(f"\n{told}", file=sys.stderr, flush=True)
+        os._exit(130)  # at once: a thread may still wait for a kernel that has gone
 
 
 if __name__ == "__main__":

@@ -6,15 +6,19 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING
 
-from btsee_lib.config import check_params
+import psutil
+
 from btsee_lib.errors import ParameterError
 from btsee_lib.experiment import RECORDING, current_experiment
+from btsee_lib.pipeline.limits import check
 from btsee_lib.pipeline.profiles import MAIN_ONLY
 
 if TYPE_CHECKING:
@@ -53,32 +57,43 @@ def run(name: str) -> None:
     ParameterError
         If there is no such notebook, a parameter cannot be used, or the parameters were changed meanwhile.
     """
-    source, parameters = source_of(name), current_experiment().parameters
-    check_params()
-    read = parameters.read_bytes()
+    source = source_of(name)
     folder = current_experiment().artifacts / "reports" / name
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
     started = time.perf_counter()
     os.environ[RECORDING] = "1"
-    print(f"{name}: running (its first cell tells how long that takes)", flush=True)
-    execute(source, folder / source.name)
-    if parameters.read_bytes() != read:  # DVC would put the new ones down beside results of the old ones
-        raise ParameterError(f"params.yaml was changed while {name} ran: run 'dvc repro' again")
+    with same_parameters(name):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        print(f"{name}: running (its first cell tells how long that takes)", flush=True)
+        execute(source, folder / source.name)
     note_time(name, time.perf_counter() - started)
 
 
 def run_solutions() -> None:
     """Execute the solutions of the exercises into ``reports/solutions``; they load what notebooks have made."""
-    check_params()
     experiment = current_experiment()
     target, started = experiment.reports / "solutions", time.perf_counter()
-    shutil.rmtree(target, ignore_errors=True)
-    target.mkdir(parents=True)
-    for name, source in sources("solutions").items():
-        if not (experiment.profile and name in MAIN_ONLY.values()):
-            execute(source, target / source.name)
+    with same_parameters("solutions"):
+        shutil.rmtree(target, ignore_errors=True)
+        target.mkdir(parents=True)
+        for name, source in sources("solutions").items():
+            if not (experiment.profile and name in MAIN_ONLY.values()):
+                execute(source, target / source.name)
     note_time("solutions", time.perf_counter() - started)
+
+
+@contextmanager
+def same_parameters(stage: str) -> Iterator[None]:
+    """Check the parameters, and in the end that the file still says the same.
+
+    DVC reads it when a stage is done: it would put new parameters down beside results of the old ones.
+    """
+    check()
+    path = current_experiment().parameters
+    read = path.read_bytes()
+    yield
+    if path.read_bytes() != read:
+        raise ParameterError(f"params.yaml was changed while {stage} ran: run 'dvc repro' again")
 
 
 def execute(source: Path, target: Path) -> None:
@@ -93,14 +108,33 @@ def execute(source: Path, target: Path) -> None:
     start.mkdir(exist_ok=True)
     try:
         with nobodys_settings():
-            notebook = papermill.execute_notebook(
-                source, None, cwd=start, kernel_name="python3", progress_bar=False, stderr_file=sys.stderr
-            )
+            settings = {"kernel_name": "python3", "progress_bar": False, "stderr_file": sys.stderr}
+            notebook = interruptible(lambda: papermill.execute_notebook(source, None, cwd=start, **settings))
     except papermill.exceptions.PapermillExecutionError as problem:
         sys.exit(f"{source.stem}: cell {problem.exec_count} failed: {problem.ename}: {problem.evalue}")
     except DeadKernelError:
         sys.exit(f"{source.stem}: its kernel was killed, most likely for memory: close other programs")
     nbformat.write(clean(notebook), target)
+
+
+def interruptible(function: Callable[[], "NotebookNode"]) -> "NotebookNode":
+    """Call a function beside this thread: at Ctrl-C all processes that it started end, whatever they do."""
+    answer: Future = Future()
+
+    def call() -> None:
+        try:
+            answer.set_result(function())
+        except BaseException as problem:
+            answer.set_exception(problem)
+
+    Thread(target=call, daemon=True).start()
+    try:
+        return answer.result()
+    except KeyboardInterrupt:
+        for process in psutil.Process().children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        raise
 
 
 @contextmanager

@@ -3,8 +3,11 @@
 import subprocess
 import sys
 
+import pytest
+
+from btsee_lib.errors import TrainingError
 from btsee_lib.pipeline import __main__ as command_line
-from btsee_lib.pipeline import verification
+from btsee_lib.pipeline import making, verification
 
 HEAVY = ("torch", "pandas", "matplotlib", "sklearn", "papermill")
 
@@ -22,3 +25,13 @@ def test_a_copy_is_verified_by_its_name(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["pipeline", "verify", "artifacts/verify"])
     command_line.main()
     assert verified == ["artifacts/verify"]
+
+
+def test_a_training_without_numbers_ends_in_its_sentence(monkeypatch):
+    def diverge():
+        raise TrainingError("the losses are no numbers any more: lower backbone.learning_rate")
+
+    monkeypatch.setattr(making, "make_backbone", diverge)
+    monkeypatch.setattr(sys, "argv", ["pipeline", "backbone"])
+    with pytest.raises(SystemExit, match="error: the losses are no numbers any more: lower"):
+        command_line.main()

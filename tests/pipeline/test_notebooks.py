@@ -1,8 +1,13 @@
 import copy
 import json
 import os
+import signal
+import subprocess
+import sys
+import time
 
 import nbformat
+import psutil
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
@@ -198,3 +203,31 @@ def test_a_kernel_that_is_killed_is_told_in_a_sentence_and_leaves_nothing(worksp
     with pytest.raises(SystemExit, match="01_data: its kernel was killed, most likely for memory"):
         notebooks.execute(source, workspace / "executed.ipynb")
     assert not (workspace / "executed.ipynb").exists()
+
+
+def test_parameters_that_are_changed_while_solutions_run_end_them(executed, monkeypatch):
+    root, _ = executed
+    monkeypatch.setattr(notebooks, "execute", lambda *_: (root / "params.yaml").open("a").write("\n"))
+    with pytest.raises(ParameterError, match="changed while solutions ran"):
+        notebooks.run_solutions()
+
+
+def test_ctrl_c_ends_a_run_at_once_with_one_line_and_leaves_no_process(repository, workspace, write_notebook):
+    (workspace / "params.yaml").write_text((repository / "params.yaml").read_text())
+    busy = "import pathlib, time\npathlib.Path('../busy').touch()\nwhile True:\n    time.sleep(1)"
+    write_notebook(busy)
+    command = [sys.executable, "-m", "btsee_lib.pipeline", "run", "01_data"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    running = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(repository)}, **pipes)
+    while not (workspace / "busy").exists() and running.poll() is None:
+        time.sleep(0.1)
+    started, children = time.monotonic(), psutil.Process(running.pid).children(recursive=True)
+    running.send_signal(signal.SIGINT)
+    _, errors = running.communicate(timeout=60)
+    assert time.monotonic() - started < 5
+    assert (
+        errors.splitlines()[-1] == "run was interrupted: type the same again, and it goes on where it stopped"
+    )
+    assert "Traceback" not in errors
+    assert children
+    assert not psutil.wait_procs(children, timeout=5)[1]
