@@ -26,6 +26,7 @@ $(READY): requirements.txt constraints.txt pyproject.toml
 	@touch $@
 
 setup: $(READY)  ## virtual environment with the pinned packages
+	@[ -e .git ] || dvc config --local core.no_scm true  # a download without history: DVC asks for none
 	@python -m btsee_lib.pipeline check
 
 profile: setup
@@ -78,6 +79,7 @@ artefacts: data
 	@cd $(HOME_OF) && python -m btsee_lib.pipeline artefacts
 
 verify: data  ## run everything again from scratch in a copy and compare the claims; of a profile: PROFILE=cifar-10
+	@[ -e .git ] || { echo "verify copies the last commit: it needs a clone, made by git"; exit 1; }
 	@git diff --quiet HEAD || { echo "commit your changes first: the copy is of the last commit"; exit 1; }
 	rm -rf $(COPY)
 	git clone --quiet . $(COPY)
