@@ -5,13 +5,15 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+import pandas as pd
 from matplotlib import pyplot as plt
 
+from btsee_lib.compute import set_up_torch
 from btsee_lib.experiment import current_experiment
 from btsee_lib.pipeline.notebooks import source_of, sources
 from btsee_lib.plots import FIGURES
 from btsee_lib.store.artefacts import folder_of, read_table
-from btsee_lib.store.reports import METRICS, read_numbers
+from btsee_lib.store.reports import CONDITIONS, METRICS, conditions, read_numbers
 
 APART = ("06_deployment", "08_paper_scale")  # of one machine: their numbers have a file of their own
 CLAIMS = "claims.csv"
@@ -34,6 +36,7 @@ def publish(names: Sequence[str] = ()) -> None:
         _write_numbers([apart], f"metrics_{apart}.json")
     if not names:
         _write_numbers([name for name in chosen if name not in APART], METRICS)
+        _write_conditions()
     share_claims()
 
 
@@ -55,6 +58,15 @@ def _write_numbers(names: Sequence[str], file: str) -> None:
     if numbers:
         text = json.dumps(numbers, indent=1, sort_keys=True) + "\n"
         (current_experiment().reports / file).write_text(text)
+
+
+def _write_conditions() -> None:
+    """Note the threads that the notebooks had, and the instructions, for whoever finds other numbers."""
+    set_up_torch(0)
+    table = pd.DataFrame(list(conditions().items()), columns=["name", "value"])
+    tables = current_experiment().reports / "tables"
+    tables.mkdir(parents=True, exist_ok=True)
+    table.to_csv(tables / CONDITIONS, index=False)
 
 
 def share_claims() -> None:

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from btsee_lib.compute import set_up_torch
 from btsee_lib.experiment import current_experiment
 from btsee_lib.pipeline.publishing import CLAIMS
+from btsee_lib.store.reports import CONDITIONS, conditions, other_conditions
 
 
 def compare(recorded: pd.DataFrame, here: pd.DataFrame) -> pd.DataFrame:
@@ -47,6 +49,10 @@ def verify(copy: str) -> None:
     print(table.to_string(index=False, float_format="%.2f"))
     different = table.loc[~table["same_verdict"], "claim"].tolist()
     if different:
-        sys.exit(f"{len(different)} of {len(table)} verdicts differ on this machine: {'; '.join(different)}")
+        set_up_torch(0)  # as many threads as the notebooks have
+        told = other_conditions(experiment.root / place.with_name(CONDITIONS), conditions())
+        sys.exit(
+            f"{len(different)} of {len(table)} verdicts differ on this machine: {'; '.join(different)}{told}"
+        )
     off = int((~table["within"]).sum())
     print(f"all {len(table)} verdicts are the same on this machine; {off} values lie outside their tolerance")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from IPython.display import display
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
@@ -21,6 +22,7 @@ from btsee_lib.experiment import RECORDING, current_experiment
 from btsee_lib.store.artefacts import folder_of, read_table
 
 METRICS = "metrics.json"
+CONDITIONS = "conditions.csv"  # in reports/tables: those under which the results were published
 HOLDS, HOLDS_NOT = "holds", "does NOT hold here"  # before a sentence
 
 
@@ -91,6 +93,7 @@ class Report:
         else:
             print(
                 f"{name}: {value:.4g}{unit} is NOT within {within:g}{unit} of the recorded {recorded:.4g}{unit}"
+                + other_conditions(current_experiment().reports / "tables" / CONDITIONS, conditions())
             )
 
     def holds(self, sentence: str, condition: bool) -> None:
@@ -105,6 +108,23 @@ class Report:
         the data set that the sentences are about while one of them is untrue (a test reads the outputs).
         """
         print(f"{HOLDS if condition else HOLDS_NOT}: {sentence}")
+
+
+def conditions() -> dict[str, str]:
+    """What moves the last digits of results, besides code and parameters: threads, and instructions in use."""
+    return {
+        "threads": str(torch.get_num_threads()),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+    }
+
+
+def other_conditions(recorded: Path, here: dict[str, str]) -> str:
+    """Tell which conditions differ from those in a table ``name, value``; nothing where none does."""
+    if not recorded.is_file():
+        return ""
+    found = dict(pd.read_csv(recorded, dtype=str).to_numpy().tolist())
+    others = [f"{name} {found[name]}, here {here[name]}" for name in found if found[name] != here.get(name)]
+    return f" (recorded with {'; '.join(others)})" if others else ""
 
 
 def published_numbers() -> dict[str, float | None]:

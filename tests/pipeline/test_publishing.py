@@ -11,6 +11,7 @@ from btsee_lib.pipeline import __main__ as command_line
 from btsee_lib.pipeline import publishing
 from btsee_lib.plots import FIGURES
 from btsee_lib.store import claims_of_profiles
+from btsee_lib.store.reports import conditions
 
 NAME = "02_backbone"
 
@@ -159,3 +160,9 @@ def test_an_action_imports_nothing_that_another_one_needs(made):
     code = "import sys; from btsee_lib.pipeline import __main__; __main__.main(); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code, "times"], capture_output=True, text=True, check=True)
     assert done.stdout.endswith("False\n")
+
+
+def test_threads_and_instructions_are_published_beside_all_results(made):
+    publishing.publish()
+    found = pd.read_csv(made / "reports" / "tables" / "conditions.csv", dtype=str)
+    assert dict(zip(found["name"], found["value"], strict=True)) == conditions()

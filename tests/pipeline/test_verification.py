@@ -45,6 +45,14 @@ def test_equal_verdicts_pass(copies, capsys):
     assert "all 3 verdicts are the same" in capsys.readouterr().out
 
 
+def test_other_threads_are_named_beside_verdicts_that_differ(copies, workspace):
+    copies(RECORDED.assign(verdict="not testable here"))
+    table = workspace / "reports" / "tables" / "conditions.csv"
+    table.write_text("name,value\nthreads,96\n")
+    with pytest.raises(SystemExit, match=r"2 of 3 verdicts differ .*\(recorded with threads 96, here \d+\)"):
+        verification.verify("copy")
+
+
 def test_another_verdict_or_a_claim_that_is_gone_fails_by_name(copies):
     other = RECORDED.assign(verdict=["reproduced here", "reproduced here", "not testable here"]).drop(index=0)
     copies(other)

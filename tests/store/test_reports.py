@@ -258,3 +258,18 @@ def test_a_sentence_is_told_with_what_it_is_worth(capsys):
         "holds: the first is larger",
         "does NOT hold here: the first is larger",
     ]
+
+
+def test_where_a_number_is_another_one_other_conditions_are_told(workspace, recorded, printed):
+    recorded(a=1)
+    (workspace / "reports" / "tables").mkdir()
+    here = reports.conditions()
+    rows = pd.DataFrame(list({**here, "threads": "96"}.items()), columns=["name", "value"])
+    rows.to_csv(workspace / "reports" / "tables" / reports.CONDITIONS, index=False)
+    told = f"(recorded with threads 96, here {here['threads']})"
+    assert printed("a", 3, within=1).rstrip() == f"a: 3 is NOT within 1 of the recorded 1 {told}"
+    assert "recorded with" not in printed("a", 1.5, within=1)
+    rows.assign(value=list(here.values())).to_csv(
+        workspace / "reports" / "tables" / reports.CONDITIONS, index=False
+    )
+    assert "recorded with" not in printed("a", 3, within=1)
