@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from own_pictures import CHANGES, PICTURES, write_pictures
 from small_cinic10 import write_archive
 
 from btsee_lib.experiment import repository_root
@@ -253,6 +254,23 @@ def test_figures_are_redrawn_from_the_tables_alone(clone, tmp_path):
     assert pipeline_in(tmp_path, "figures").returncode == 0
     for path in (clone / "reports" / "figures").glob("*.png"):
         assert (tmp_path / "reports" / "figures" / path.name).read_bytes() == path.read_bytes(), path.name
+
+
+def test_own_pictures_and_other_parameters_go_through_all_notebooks(clone, tmp_path):
+    """Three classes in colour under other values of all keys, and thirty grey ones, at the same time."""
+    started = []
+    for name, shape in (("three", (24, 24, 3)), ("thirty", (20, 20))):
+        folder = tmp_path / name
+        copy_of_the_repository(folder)
+        write_pictures(folder / "pictures", PICTURES[name], shape)
+        own = {"name": "folder", "path": "pictures", **CHANGES[name]["data"]}
+        change_params(folder, CHANGES[name] | {"data": own})
+        started.append(start_in(folder, "dvc", "repro", "deployment"))
+    all_succeed(started)
+    for name, rows in (("three", 2 * 4 * 6), ("thirty", 4 * 2)):
+        made = tmp_path / name / "artifacts" / "reports"
+        assert len(pd.read_csv(made / "05_evaluation" / "configurations.csv")) == rows
+        assert (made / "06_deployment" / "model" / "cascade.onnx").is_file()
 
 
 # The tests below change the clone, each in a way that the next one does not mind.
