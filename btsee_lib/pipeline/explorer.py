@@ -8,7 +8,7 @@ from btsee_lib.errors import ArtefactError, DataError
 from btsee_lib.evaluation import BASELINE
 from btsee_lib.experiment import current_experiment, repository_root
 from btsee_lib.pipeline.readme import experiments
-from btsee_lib.plots.explorer import experiment_numbers, write_page
+from btsee_lib.plots.explorer import experiment_numbers, read_page, write_page
 from btsee_lib.store.results import load_results
 from btsee_lib.trees import of_scheme
 
@@ -16,23 +16,26 @@ PAGE = Path("docs", "explorer.html")
 
 
 def write_explorer() -> None:
-    """Write the page.
+    """Write the page anew; an experiment whose artefacts are not here stays on it as it stands there.
 
     Raises
     ------
     ArtefactError
-        If no experiment has its artefacts.
+        If there is no experiment to show.
     """
+    page = repository_root() / PAGE
+    on_page = {each["name"]: each for each in read_page(page)}
     found = []
     for home in experiments().values():
         with contextlib.chdir(home):
+            name = current_experiment().profile or "main"
             try:
                 found.append(numbers_here())
             except (ArtefactError, DataError) as problem:
-                print(f"{home.name}: left out: {problem}")
+                found += [on_page[name]] if name in on_page else []
+                print(f"{name}: {'as it stood' if name in on_page else 'left out'}: {problem}")
     if not found:
         raise ArtefactError("the explorer has no experiment to show: run 'make repro' first")
-    page = repository_root() / PAGE
     write_page(page, found)
     print(f"{PAGE}: {', '.join(each['title'] for each in found)}, {page.stat().st_size / 1e6:.1f} MB")
 

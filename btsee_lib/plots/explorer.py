@@ -78,6 +78,15 @@ def write_page(path: Path, experiments: Sequence[dict]) -> None:
     path.write_text(page)
 
 
+def read_page(path: Path) -> list[dict]:
+    """Read the experiments of a page that ``write_page`` wrote; none where there is no page."""
+    if not path.is_file():
+        return []
+    before, after = (HERE / "explorer.html").read_text().split("/*DATA*/")
+    start, end = before[before.rindex("<script") :], after[: after.index(">") + 1]
+    return json.loads(path.read_text().partition(start)[2].partition(end)[0])
+
+
 def _split(split: SplitFeatures, logits: Tensor) -> dict:
     """Labels, and what the backbone and each branch (logits (B, N, K)) say."""
     branches = [

@@ -84,7 +84,7 @@ def pack(folder, form, damage):
     return target
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(
     extra=EXTRA,
     links=LINKS,
@@ -96,7 +96,9 @@ def pack(folder, form, damage):
 def test_whatever_comes_ends_in_a_sentence_or_in_correct_arrays(extra, links, fifo, form, damage, size):
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place, "mine")
-        write(folder, extra, links, fifo and form != "zip")
+        if form == "zip":  # which Python cannot pack with names that are no text, nor with pipes
+            extra, fifo = [each for each in extra if each[1].isascii()], False
+        write(folder, extra, links, fifo)
         try:
             source = pack(folder, form, damage)
             splits = ensure(Path(place, "arrays"), lambda: source, identity_of(source), size, seed=0)
