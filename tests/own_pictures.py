@@ -68,7 +68,7 @@ CHANGES = {
             "reduced_size": 16,
             "batch_size": 100,
             "learning_rate": 0.05,
-            "momentum": 0.0,
+            "momentum": 0.99,
             "weight_decay": 0.0,
             "label_smoothing": 0.0,
             "crop_padding": 1,

@@ -92,7 +92,7 @@ def at_full_width(models: dict[str, Model], images: np.ndarray, width: int) -> d
     copies = {BACKBONE: bare}
     for name, model in models.items():
         closed = model.cascade.closed
-        if not all(closed):
+        if name != BACKBONE and model.cascade.backbone is models[BACKBONE].cascade.backbone:
             taken = torch.bincount(model.answers(images).exit, minlength=len(closed) + 1)
             shares = (taken / len(images)).tolist()
             copies[name] = bare.with_thresholds(forced_shares(bare.cascade, sample, shares, closed))

@@ -42,6 +42,10 @@ def check() -> None:
         if section in here:
             _check_most(key, getattr(params(section), name), most, reason)
     boosting, data = params("boosting"), params("data")
+    if params("backbone").momentum == 0:
+        raise ParameterError(
+            "params.yaml: backbone.momentum is 0: take more, since Nesterov's method needs some"
+        )
     number = math.prod(map(len, boosting.margins))
     _check_most("the number of combinations of boosting.margins", number, CONFIGURATIONS, LONG)
     classes = CLASSES.get(data.name) if data.path is None else None

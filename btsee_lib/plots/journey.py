@@ -137,8 +137,9 @@ def _verdict(journeys: Journeys, position: int, number: int) -> str:
 
 
 def _classes_drawn(probabilities: Tensor, label: int) -> list[int]:
-    """The likeliest classes of any exit, and the true one, in order of their numbers."""
-    peak = probabilities.max(0).values.index_fill(0, torch.tensor(label), torch.inf)
+    """The true class, those that the exits name, and the likeliest others, in order of their numbers."""
+    always = torch.tensor([label, *probabilities.max(1).indices.tolist()])
+    peak = probabilities.max(0).values.index_fill(0, always, torch.inf)
     return sorted(peak.topk(min(len(peak), MOST_CLASSES)).indices.tolist())
 
 

@@ -181,9 +181,10 @@ def kept_promises(table: pd.DataFrame) -> Figure:
         axes.set(title=title, xlabel=label, ylim=(len(table) - 0.5, -0.8))
     panels[0].set_yticks(range(len(table)), table["rule"])
     panels[0].set_xlim(0, 104)
-    best = table.loc[table["kept"].idxmax()]
-    cost = f"{best['saved_less']:.0f} points of computation saved less"
-    headline(figure, f"{best['rule']}: kept most often, {cost}")
+    if table["kept"].notna().any():  # where nothing leaves, nothing has been promised
+        best = table.loc[table["kept"].idxmax()]
+        cost = f"{best['saved_less']:.0f} points of computation saved less"
+        headline(figure, f"{best['rule']}: kept most often, {cost}")
     return figure
 
 

@@ -6,6 +6,7 @@ Okabe and Ito, told apart by colour-blind readers; a colour stands for one thing
 """
 
 from collections.abc import Callable, Sequence
+from functools import wraps
 from typing import Any
 
 import matplotlib as mpl
@@ -40,9 +41,21 @@ mpl.rcParams.update(
 
 
 def drawn_from_table(function: Callable[[pd.DataFrame], Figure]) -> Callable[[pd.DataFrame], Figure]:
-    """Register a figure under its function's name, which is the name of its table."""
-    FIGURES[function.__name__] = function
-    return function
+    """Register a figure under its function's name, which is the name of its table; one without rows says so."""
+
+    @wraps(function)
+    def draw(table: pd.DataFrame, **options: str) -> Figure:
+        return _nothing_to_draw(function.__name__) if table.empty else function(table, **options)
+
+    FIGURES[function.__name__] = draw
+    return draw
+
+
+def _nothing_to_draw(name: str) -> Figure:
+    figure, axes = plt.subplots(figsize=(6, 0.8))
+    axes.set_axis_off()
+    axes.text(0, 0.5, f"nothing to draw: the table {name} has no rows here", va="center", color=GREY)
+    return figure
 
 
 def panels_of(

@@ -22,6 +22,9 @@ from btsee_lib.features import Features
 from btsee_lib.trees import BranchTree
 from btsee_lib.uncertainty import ratio_interval, share_interval
 
+# The columns of a table of promises without rows: nothing leaves at any branch.
+PROMISE = "seed calibration margin branch class bar exits precision low high at_ceiling broken".split()
+
 
 @dataclass(frozen=True)
 class Promises:
@@ -68,7 +71,8 @@ def check_promises(
                 counts[key] = counts.get(key, 0) + here.double().numpy()
                 names = {"seed": tree.seed, "calibration": calibration, "margin": margin, "branch": number}
                 rows += [names | row for row in _kept(exits.label[here], right[here], bars, parameters)]
-    return Promises(pd.DataFrame(rows), missing, counts)
+    table = pd.DataFrame(rows) if rows else pd.DataFrame(columns=PROMISE)
+    return Promises(table, missing, counts)
 
 
 def _kept(label: Tensor, right: Tensor, bars: Tensor, parameters: BoostingParameters) -> list[dict]:
@@ -101,7 +105,7 @@ def promise_summary(promises: Promises) -> pd.DataFrame:
         a bootstrap interval over test images, and ``broken`` (share of the bars below the ceiling).
     """
     table = promises.table
-    numbers = sorted(table["branch"].unique())
+    numbers = sorted({branch for _, branch in promises.exits})
     groups = {str(b): [b] for b in numbers} | {"later": numbers[1:], "all": numbers}
     rows = []
     for calibration, (name, members) in itertools.product(CALIBRATIONS, groups.items()):

@@ -20,6 +20,9 @@ from btsee_lib.features import Features, SplitFeatures
 from btsee_lib.trees import BranchTree, margin_names
 from btsee_lib.uncertainty import interval
 
+# The columns of a table of gains without rows: all branches behind the first are closed.
+GAIN = "seed branch train_survivors test_survivors boosted_accuracy independent_accuracy gain".split()
+
 
 def shift_table(
     groups: dict[str, Tensor], split: SplitFeatures, logits: list[Tensor], classes: tuple
@@ -139,7 +142,8 @@ def training_gains(
                     "gain": 100 * float((right[0] - right[1]).mean()),
                 }
             )
-    return TrainingGains(pd.DataFrame(rows), gained, met)
+    table = pd.DataFrame(rows) if rows else pd.DataFrame(columns=GAIN, dtype=float)
+    return TrainingGains(table, gained, met)
 
 
 def survivors_of(

@@ -52,7 +52,7 @@ def test_copies_at_another_width_let_the_same_shares_out(models, images):
     assert shares(copies["published"], images) == pytest.approx(shares(models["published"], images), abs=0.03)
 
 
-@pytest.mark.parametrize("row", [0, 2])
+@pytest.mark.parametrize("row", [0, 2, slice(None)])
 def test_a_branch_that_is_closed_is_closed_in_the_copy(models, images, row):
     thresholds = models["published"].cascade.thresholds.clone()
     thresholds[row] = torch.inf

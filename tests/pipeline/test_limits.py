@@ -32,6 +32,12 @@ def test_a_hopeless_value_is_named_with_the_reason(check, key, most):
     check(key, [most] * several if several else most)
 
 
+def test_no_momentum_is_refused_before_the_training_does(check):
+    with pytest.raises(ParameterError, match=r"backbone\.momentum is 0: take more"):
+        check("backbone.momentum", 0.0)
+    check("backbone.momentum", 0.1)
+
+
 def test_more_configurations_than_anybody_waits_for_are_refused(check):
     margins = [[number / 100 for number in range(17)]] * 3
     with pytest.raises(ParameterError, match=r"combinations of boosting\.margins is 4,913: take at most 4,096"):

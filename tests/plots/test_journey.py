@@ -135,3 +135,16 @@ def test_two_classes_are_enough(figure_of):
     two = replace(two, logits=two.logits[..., :2], thresholds=THRESHOLDS[:, :2], classes=CLASSES[:2])
     two = replace(two, images=ImageSet(two.images.images, two.images.labels.clamp(max=1)))
     assert len(figure_of(two, four_images(two))) == 4
+
+
+def test_of_many_classes_the_one_that_an_exit_names_is_drawn_however_unsure_it_is(figure_of):
+    logits = torch.zeros(2, 1, 30)
+    logits[0, 0, 25] = 0.1  # what branch 1 names; the backbone is sure of many others
+    logits[1, 0, 5:20] = torch.linspace(1, 4, 15)
+    images = ImageSet(torch.zeros(1, 1, 4, 4, dtype=torch.uint8), torch.tensor([29]))
+    names = [f"class {number}" for number in range(30)]
+    many = Journeys(images, logits, torch.full((1, 30), 0.01), CostModel((1, 1), (1,)), names)
+    (row,) = figure_of(many, {"mine": 0})
+    drawn = [label.get_text() for label in row[1].get_yticklabels()]
+    assert {"class 25", "class 29", "class 19"} <= set(drawn)
+    assert len(drawn) == MOST_CLASSES

@@ -501,3 +501,16 @@ def test_how_time_and_memory_of_the_feature_pass_grow_stands_in_the_title(figure
     by_images, by_width = (axes.lines for axes in panels(figure)[:2])
     assert [len(line.get_xdata()) for line in by_images] == [3, 3, 3, 3]
     assert [list(line.get_xdata()) for line in by_width] == [[8, 16]] * 4
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_table_without_rows_is_said_to_have_none(name):
+    figure = FIGURES[name](pd.DataFrame(columns=["branch"]))
+    assert figure.axes[0].texts[0].get_text() == f"nothing to draw: the table {name} has no rows here"
+    plt.close(figure)
+
+
+def test_rules_under_which_nothing_leaves_have_no_best_one():
+    figure = FIGURES["kept_promises"](kept_promises().assign(kept=np.nan))
+    assert figure.get_suptitle() == ""
+    plt.close(figure)

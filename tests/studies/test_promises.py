@@ -113,3 +113,16 @@ def test_the_interval_of_a_shortfall_holds_it(checked):
     found = promises.promise_summary(checked)
     assert (found["shortfall_low"] < found["shortfall"]).all()
     assert (found["shortfall"] < found["shortfall_high"]).all()
+
+
+def test_where_nothing_leaves_nothing_is_promised_and_every_branch_has_its_row(
+    made_up_trees, loose_boosting_parameters, checked
+):
+    features, trees = made_up_trees
+    strict = loose_boosting_parameters.model_copy(update={"min_support": 10_000})
+    found = promises.check_promises(trees, features, strict, [[0.0] * 3])
+    assert len(found.table) == 0
+    assert list(found.table.columns) == list(checked.table.columns)
+    summary = promises.promise_summary(found)
+    assert summary["branches"].tolist() == ["1", "2", "3", "later", "all"] * 2
+    assert (summary["shortfall"] == 0).all()

@@ -178,3 +178,14 @@ def test_a_random_subset_is_no_other_population_and_one_class_is(some_features):
     other = survivors.class_mix_shift(labels, at_random & (labels < 5))
     assert other.distance == pytest.approx(0.5)
     assert other.low > other.by_chance
+
+
+def test_where_all_branches_behind_the_first_are_closed_a_table_without_rows_has_its_columns(
+    tree, independent_tree, some_features, few_margins
+):
+    full = survivors.training_gains([independent_tree], [tree], some_features, few_margins).table
+    closed = dataclasses.replace(tree, nodes=tree.nodes.assign(closed=True))
+    found = survivors.training_gains([independent_tree], [closed], some_features, few_margins)
+    assert len(found.table) == 0
+    assert list(found.table.columns) == [name for name in full.columns if name not in ("m1", "m2")]
+    assert not any(each.any() for each in found.met.values())
