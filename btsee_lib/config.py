@@ -222,12 +222,12 @@ class _EachKeyOnce(yaml.SafeLoader):
     """YAML in which a key that stands twice is a mistake, and not the last one's right."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        seen = set()
+        seen = []  # a key may be a list, which a set does not take
         for key, _ in node.value:
             if key.value in seen:
                 told = f"the key {key.value} stands there twice: leave one of them"
                 raise yaml.constructor.ConstructorError(None, None, told, key.start_mark)
-            seen.add(key.value)
+            seen.append(key.value)
         return super().construct_mapping(node, deep)
 
 

@@ -263,6 +263,9 @@ def test_check_params_finds_the_wrong_value_in_any_section(write):
         ("data:\n  seed: 0\ndata:\n  seed: 1\n", "params.yaml, line 3: the key data stands there twice"),
         ("data: " + "[" * 3000, "params.yaml is nested too deeply"),
         ("1: 2\nx: 3\ntrue: 4\n", "unknown section '1'"),
+        ("data:\n  1: 2\n  true: 3\n", "params.yaml: data.name is missing: add it"),
+        ("[1, 2]: 3\n", "params.yaml, line 1: found unhashable key"),
+        ("data: &all\n  name: *all\n", "params.yaml: data.name is"),
     ],
 )
 def test_what_yaml_lets_pass_is_refused(tmp_path, text, message):

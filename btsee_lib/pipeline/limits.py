@@ -46,6 +46,12 @@ def check() -> None:
         raise ParameterError(
             "params.yaml: backbone.momentum is 0: take more, since Nesterov's method needs some"
         )
+    lists, channels = len(boosting.margins), len(params("branches").channels)
+    if lists != channels:
+        raise ParameterError(
+            f"params.yaml: boosting.margins has {lists} lists and branches.channels {channels} numbers: "
+            "give one of each for every branch"
+        )
     number = math.prod(map(len, boosting.margins))
     _check_most("the number of combinations of boosting.margins", number, CONFIGURATIONS, LONG)
     classes = CLASSES.get(data.name) if data.path is None else None

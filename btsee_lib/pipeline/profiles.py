@@ -50,7 +50,7 @@ def merge(parameters: Sections, changes: Sections, origin: str) -> Sections:
     ----------
     origin : the file that the changes are from, for the error message.
     """
-    unknown = sorted(set(changes) - set(parameters))
+    unknown = sorted(map(str, set(changes) - set(parameters)))
     if unknown:
         raise ParameterError(f"{origin}: unknown section '{unknown[0]}': use one of {', '.join(parameters)}")
     merged = dict(parameters)

@@ -38,6 +38,11 @@ def test_no_momentum_is_refused_before_the_training_does(check):
     check("backbone.momentum", 0.1)
 
 
+def test_as_many_lists_of_margins_as_branches_are_asked_for(check):
+    with pytest.raises(ParameterError, match="margins has 2 lists and branches.channels 3 numbers: give one of"):
+        check("boosting.margins", [[0.0]] * 2)
+
+
 def test_more_configurations_than_anybody_waits_for_are_refused(check):
     margins = [[number / 100 for number in range(17)]] * 3
     with pytest.raises(ParameterError, match=r"combinations of boosting\.margins is 4,913: take at most 4,096"):

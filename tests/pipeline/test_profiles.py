@@ -112,3 +112,8 @@ def test_a_wrong_profile_is_refused_by_file_and_key(parameters, changes, message
 def test_an_unknown_profile_is_refused_with_the_known_ones(root):
     with pytest.raises(ParameterError, match="no profile 'cifar' in profiles/: use one of cifar-10, cinic-10"):
         read_profile("cifar")
+
+
+def test_unknown_sections_of_mixed_types_are_named(parameters):
+    with pytest.raises(ParameterError, match=r"profiles/mixed\.yaml: unknown section '1'"):
+        merge(parameters, {1: {}, "x": {}, None: {}}, "profiles/mixed.yaml")
