@@ -23,6 +23,7 @@ ACTIONS = {
     "artefacts": "btsee_lib.pipeline.making:make_artefacts",
     "solutions": "btsee_lib.pipeline.notebooks:run_solutions",
     "rivals": "btsee_lib.pipeline.making:measure_rivals",
+    "schemes": "btsee_lib.pipeline.making:compare_schemes",
     "explorer": "btsee_lib.pipeline.explorer:write_explorer",
     "site": "btsee_lib.pipeline.site:write_site",
     "figures": "btsee_lib.pipeline.publishing:draw_all",

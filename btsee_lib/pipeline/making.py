@@ -4,7 +4,7 @@ import os
 
 from tqdm import tqdm
 
-from btsee_lib.store import deployment_results, results, rival_results, studies
+from btsee_lib.store import deployment_results, results, rival_results, scheme_results, studies
 
 
 def fetch_data() -> None:
@@ -33,3 +33,8 @@ def make_artefacts() -> None:
 def measure_rivals() -> None:
     """Train narrower networks that never stop early; their results are kept in git."""
     rival_results.measure_rivals(tqdm)
+
+
+def compare_schemes() -> None:
+    """Train the branches of every scheme and compare them; the tables are kept in git."""
+    scheme_results.measure_other_ways(tqdm)

@@ -1,0 +1,125 @@
+"""The comparison of all schemes: an hour of training or more, so by hand, and its tables are kept in git."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+from btsee_lib import boosting
+from btsee_lib.compute import set_up_torch
+from btsee_lib.config import params
+from btsee_lib.disk import replace_folder
+from btsee_lib.experiment import current_experiment
+from btsee_lib.parallel import in_processes
+from btsee_lib.schemes import SCHEMES
+from btsee_lib.store import artefacts, results
+from btsee_lib.studies import other_ways
+from btsee_lib.studies.survivors import survivors_of
+from btsee_lib.trees import BranchTree, tree_of
+
+
+def measure_other_ways(progress: Callable = iter) -> None:
+    """Train the branches of every scheme behind the rungs, and write the tables of the comparison.
+
+    What is trained is kept: an interrupted run goes on, and one more scheme trains itself alone.
+    """
+    parameters, evaluation = params("boosting"), params("evaluation")
+    calls = [(name, seed) for seed in parameters.seeds for name in SCHEMES]
+    in_processes(_make_tree, calls, progress)
+    in_processes(_make_effort, [(name,) for name in SCHEMES], progress)
+    trees = [_read_tree(*call) for call in calls]
+    splits, stored = results.load_data(), results.load_stored_features()
+    backbone, _ = results.load_backbone(splits)
+    cost = results.cost_model(backbone, stored, splits)
+    decisions = other_ways.evaluated(trees, stored, cost, parameters)
+    tables = {
+        "configurations": decisions.table,
+        "standings": other_ways.standings(decisions, evaluation),
+        "pairs": other_ways.who_beats_whom(decisions, evaluation),
+        "rules": other_ways.by_rule(trees, stored, cost, parameters, evaluation.max_drops),
+        "training": pd.concat([_table(_name(*call), "training") for call in calls]),
+        "effort": pd.concat([_table(_effort_name(name), "effort") for name in SCHEMES]),
+    }
+
+    def write(folder: Path) -> None:
+        for name, table in tables.items():
+            table.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g")
+
+    folder = _measured() / params("data").name
+    replace_folder(folder, write)
+    print(
+        f"{len(SCHEMES)} schemes, {len(parameters.seeds)} seeds: {folder.relative_to(_measured().parents[2])}"
+    )
+
+
+def measured_other_ways() -> dict[str, dict[str, pd.DataFrame]]:
+    """Read the tables of ``measure_other_ways`` by their names, for each data set that has been measured."""
+    return {folder.name: artefacts.read_tables(folder) for folder in sorted(_measured().iterdir())}
+
+
+def _measured() -> Path:
+    return current_experiment().root / "reports" / "measured" / "other_ways"
+
+
+def _name(scheme: str, seed: int) -> str:
+    return f"other_ways/{_plain(scheme)}_seed_{seed}"
+
+
+def _effort_name(scheme: str) -> str:
+    return f"other_ways/{_plain(scheme)}_effort"
+
+
+def _plain(scheme: str) -> str:
+    return scheme.replace(",", "").replace(" ", "_")
+
+
+def _table(artefact: str, name: str) -> pd.DataFrame:
+    return pd.read_csv(artefacts.folder_of(artefact) / f"{name}.csv")
+
+
+def _made_from(scheme: str, seed: int, **others: object) -> dict:
+    parameters = params("boosting")
+    rungs = [list(rung) for rung in other_ways.rungs(parameters)]
+    return results.tree_fingerprint(scheme, seed, parameters, results.FEATURES) | {"behind": rungs} | others
+
+
+def _make_tree(scheme: str, seed: int) -> None:
+    """Train the branches of a scheme behind the rungs, or do nothing if they are there."""
+    parameters = params("boosting")
+
+    def make(folder: Path) -> None:
+        set_up_torch(seed)
+        started = time.process_time()
+        arguments = (SCHEMES[scheme], results.load_stored_features(), params("branches"), parameters, seed)
+        trained = list(boosting.train_tree(*arguments, chosen=other_ways.rungs(parameters)))
+        row = {"training": scheme, "seed": seed, "branches": len(trained)}
+        seconds = {"seconds": time.process_time() - started}
+        pd.DataFrame([row | seconds]).to_csv(folder / "training.csv", index=False)
+        results.write_tree(folder, tree_of(scheme, seed, trained))
+
+    artefacts.ensure(_name(scheme, seed), _made_from(scheme, seed), make)
+
+
+def _read_tree(scheme: str, seed: int) -> BranchTree:
+    return results.read_tree(artefacts.folder_of(_name(scheme, seed)), scheme, seed)
+
+
+def _make_effort(scheme: str) -> None:
+    """Train the branches of a scheme with fewer visits, and try them on whom boosted branches pass on."""
+    parameters = params("boosting")
+    seed = parameters.seeds[0]
+
+    def make(folder: Path) -> None:
+        stored = results.load_stored_features()
+        terms = boosting.calibration_terms(stored, parameters)
+        reached = survivors_of(_read_tree("boosted", seed), stored, parameters, terms)
+        middle = other_ways.middle_rung(parameters)
+        met = [reached[number, middle[: number - 1]]["valid"] for number in range(1, len(middle) + 1)]
+        set_up_torch(seed)
+        table = other_ways.accuracy_by_effort(scheme, stored, params("branches"), parameters, met, seed)
+        table.to_csv(folder / "effort.csv", index=False)
+
+    met_by = artefacts.digest_of(_name("boosted", seed))
+    made_from = _made_from(scheme, seed, efforts=list(other_ways.EFFORTS), met_by=met_by)
+    artefacts.ensure(_effort_name(scheme), made_from, make)

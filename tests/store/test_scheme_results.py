@@ -1,0 +1,56 @@
+import pandas as pd
+import pytest
+from small_experiment import small_repository
+
+from btsee_lib import boosting
+from btsee_lib.schemes import SCHEMES
+from btsee_lib.store import results, scheme_results
+
+FEW = {name: SCHEMES[name] for name in ("independent", "boosted", "additive, boosted")}
+
+
+@pytest.fixture(scope="module")
+def measured(repository, tmp_path_factory):
+    """A small repository in which three schemes have been compared, and what was read back."""
+    root = small_repository(tmp_path_factory.mktemp("small"), repository)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        patch.setattr(scheme_results, "SCHEMES", FEW)
+        splits = results.load_data()
+        backbone, _ = results.make_backbone(splits)
+        results.make_features(backbone, splits)
+        scheme_results.measure_other_ways()
+        return root, scheme_results.measured_other_ways()
+
+
+def test_the_tables_of_a_data_set_are_read_back_by_its_name(measured):
+    _, tables = measured
+    assert list(tables) == ["fashion-mnist"]
+    found = tables["fashion-mnist"]
+    assert set(found) == {"configurations", "standings", "pairs", "rules", "training", "effort"}
+    for name in ("configurations", "standings", "rules", "training", "effort"):
+        assert set(found[name]["training"]) == set(FEW), name
+    assert len(found["pairs"]) == 3
+    assert (found["training"]["seconds"] > 0).all()
+    assert found["training"].set_index("training").loc["boosted", "branches"] == 1 + 2 + 2
+
+
+def test_what_has_been_trained_is_kept_and_another_scheme_trains_itself_alone(measured, monkeypatch):
+    root, tables = measured
+    monkeypatch.chdir(root)
+    trained, train = [], boosting.train_tree
+
+    def noted(scheme, *arguments, **others):
+        trained.append(scheme)
+        return train(scheme, *arguments, **others)
+
+    monkeypatch.setattr(boosting, "train_tree", noted)
+    monkeypatch.setattr(scheme_results, "SCHEMES", FEW | {"mixture": SCHEMES["mixture"]})
+    monkeypatch.setattr(scheme_results, "in_processes", lambda work, calls, _: [work(*each) for each in calls])
+    scheme_results.measure_other_ways()
+    assert trained == [SCHEMES["mixture"]]
+    again = scheme_results.measured_other_ways()["fashion-mnist"]
+    names = ["training", "max_drop", "drop", "reduction"]
+    before = tables["fashion-mnist"]["standings"][names]
+    after = again["standings"].loc[again["standings"]["training"].isin(FEW), names].reset_index(drop=True)
+    pd.testing.assert_frame_equal(before, after)

@@ -1,0 +1,161 @@
+import dataclasses
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from made_up import made_up_features, made_up_tree
+
+from btsee_lib import boosting
+from btsee_lib.config import BoostingParameters
+from btsee_lib.cost import CostModel
+from btsee_lib.exit_rules import EXIT_RULES
+from btsee_lib.schemes import SCHEMES
+from btsee_lib.studies import other_ways
+from btsee_lib.trees import tree_of
+
+MARGINS = [[-0.1, 0.0, 0.2], [-0.2, 0.1, 0.3], [0.0, 0.2]]
+RUNGS = [(-0.1, -0.2), (0.0, 0.1), (0.2, 0.3)]
+EVALUATION = SimpleNamespace(resamples=60, seed=0, confidence=0.9, max_drops=[1.0, 30.0])
+
+
+@pytest.fixture(scope="module")
+def parameters():
+    return BoostingParameters(seeds=[0, 1], margins=MARGINS, bar_ceiling=1.0, min_support=3, min_survivors=20)
+
+
+@pytest.fixture(scope="module")
+def some_features():
+    return made_up_features({"valid": 300, "test": 400}, torch.Generator().manual_seed(1))
+
+
+@pytest.fixture(scope="module")
+def decisions(some_features, parameters):
+    """Of two schemes: the second one's branches are much surer of the truth."""
+    generator, trees = torch.Generator().manual_seed(2), []
+    for seed in (0, 1):
+        tree = made_up_tree("independent", seed, some_features, (1, 2, 3), generator)
+        better = made_up_tree("better", seed, some_features, (1, 2, 3), generator)
+        surer = {
+            name: each + 2 * torch.nn.functional.one_hot(some_features[name].labels, 3)
+            for name, each in better.logits.items()
+        }
+        trees += [tree, dataclasses.replace(better, logits=surer)]
+    cost = CostModel(stages=(10, 10, 10, 10), branches=(1, 1, 1))
+    return other_ways.evaluated(trees, some_features, cost, parameters)
+
+
+def test_rungs_go_down_the_lists_together_and_take_every_last_margin(parameters):
+    assert other_ways.rungs(parameters) == [(*rung, last) for rung in RUNGS for last in (0.0, 0.2)]
+    assert other_ways.middle_rung(parameters) in other_ways.rungs(parameters)
+    assert other_ways.middle_rung(parameters)[:2] == RUNGS[1]
+
+
+def test_behind_rungs_fewer_branches_are_trained_than_behind_all_margins(parameters):
+    chosen = other_ways.rungs(parameters)
+    behind = {each[:depth] for each in chosen for depth in range(3)}
+    assert len(behind) == 1 + 3 + 3 < 1 + 3 + 9
+
+
+def test_all_schemes_are_calibrated_on_survivors_behind_the_rungs(decisions, parameters):
+    table = decisions.table
+    assert len(table) == 2 * 2 * len(other_ways.rungs(parameters))
+    assert set(table["calibration"]) == {"survivors"}
+
+
+def test_a_scheme_gains_nothing_over_itself_and_a_surer_one_gains(decisions):
+    table = other_ways.standings(decisions, EVALUATION)
+    itself, better = (table[table["training"] == name] for name in ("independent", "better"))
+    assert (itself[["gain", "gain_low", "gain_high"]] == 0).all(axis=None)
+    assert (better["gain_low"] > 0).all()
+    assert (better["gain_low"] <= better["gain"]).all()
+
+
+def test_what_is_reported_was_chosen_on_valid(decisions):
+    table = other_ways.standings(decisions, EVALUATION)
+    row = table[(table["training"] == "better") & (table["max_drop"] == 30.0)].iloc[0]
+    better = decisions.table[decisions.table["training"] == "better"]
+    of_all = better.groupby(["m1", "m2", "m3"]).mean(numeric_only=True)
+    allowed = of_all[of_all["valid_drop"] <= 30.0]
+    best = allowed.loc[allowed["valid_reduction"].idxmax()]
+    assert (row["drop"], row["reduction"]) == (pytest.approx(best["drop"]), pytest.approx(best["reduction"]))
+    assert row["drop_low"] <= row["drop"] <= row["drop_high"]
+
+
+def test_where_no_rung_keeps_the_drop_there_is_no_number(decisions):
+    impossible = SimpleNamespace(**vars(EVALUATION) | {"max_drops": [-100.0]})
+    assert other_ways.standings(decisions, impossible)[["drop", "reduction"]].isna().all(axis=None)
+
+
+def test_every_pair_is_compared_once_and_with_wider_intervals(decisions):
+    narrow = other_ways.standings(decisions, EVALUATION).set_index("training").loc["better"].iloc[0]
+    (pair,) = other_ways.who_beats_whom(decisions, EVALUATION, resamples=60).to_dict("records")
+    assert (pair["training"], pair["over"]) == ("independent", "better")
+    assert pair["gain"] == pytest.approx(-narrow["gain"])
+    assert pair["gain_high"] < 0
+    three = dataclasses.replace(decisions, table=decisions.table.assign(training=cycled(decisions.table)))
+    assert len(other_ways.who_beats_whom(three, EVALUATION, resamples=60)) == 3
+
+
+def cycled(table):
+    """Name the rows of a table after three schemes in turn, each with as many configurations a seed."""
+    return np.tile(np.repeat(["a", "b", "c"], len(table) // 6), 2)
+
+
+def test_intervals_that_hold_together_are_wider_the_more_pairs_there_are(decisions, monkeypatch):
+    asked = []
+    monkeypatch.setattr(other_ways, "_ahead", lambda *arguments: asked.append(arguments[-1]) or {})
+    other_ways.who_beats_whom(decisions, EVALUATION, resamples=20)
+    three = dataclasses.replace(decisions, table=decisions.table.assign(training=cycled(decisions.table)))
+    other_ways.who_beats_whom(three, EVALUATION, resamples=20)
+    assert asked == pytest.approx([0.9] + 3 * [1 - 0.1 / 3])
+
+
+def test_branches_behind_given_margins_are_those_of_the_configuration(boosted_tree, boosting_parameters):
+    tree, margins = tree_of("boosted", 0, list(boosted_tree)), other_ways.middle_rung(boosting_parameters)
+    alone = other_ways.behind(tree, margins)
+    assert not alone.is_sequential
+    assert alone.rows((9.0, 9.0, 9.0)) == [0, 1, 2]
+    for row, position in enumerate(tree.rows(margins)):
+        assert torch.equal(alone.logits["valid"][row], tree.logits["valid"][position])
+        assert alone.states[row] is tree.states[position]
+
+
+def test_under_every_rule_the_knob_is_chosen_on_valid(some_features, parameters):
+    generator = torch.Generator().manual_seed(3)
+    trees = [made_up_tree("independent", seed, some_features, (1, 2, 3), generator) for seed in (0, 1)]
+    cost = CostModel(stages=(10, 10, 10, 10), branches=(1, 1, 1))
+    table = other_ways.by_rule(trees, some_features, cost, parameters, [5.0, 40.0])
+    assert set(table["rule"]) <= set(EXIT_RULES)
+    assert {"confidence", "entropy", "CPM"} <= set(table["rule"])
+    assert len(table) == len(table.drop_duplicates(["training", "rule", "max_drop"]))
+    swapped = {
+        "valid": some_features["valid"],
+        "test": dataclasses.replace(some_features["test"], labels=some_features["test"].labels.flip(0)),
+    }
+    again = other_ways.by_rule(trees, swapped, cost, parameters, [5.0, 40.0])
+    assert again["knob"].tolist() == table["knob"].tolist()
+    assert again["drop"].tolist() != table["drop"].tolist()
+
+
+def test_after_all_visits_a_branch_is_as_accurate_as_that_of_the_tree(
+    features, branch_parameters, boosting_parameters, boosted_tree
+):
+    middle = other_ways.middle_rung(boosting_parameters)
+    met = [torch.arange(1000) % 3 == number for number in range(3)]
+    arguments = (features, branch_parameters, boosting_parameters, met, 0)
+    table = other_ways.accuracy_by_effort("boosted", *arguments, efforts=(0.5, 1.0))
+    assert table["epochs"].tolist() == [2.0] * 3 + [4.0] * 3
+    for row in table[table["epochs"] == 4.0].itertuples():
+        node = next(each for each in boosted_tree if each.margins == middle[: row.branch - 1])
+        right = (node.logits["valid"].argmax(1) == features["valid"].labels)[met[row.branch - 1]]
+        assert row.valid_accuracy == pytest.approx(float(right.double().mean()))
+
+
+def test_every_scheme_of_the_table_trains_behind_the_rungs(features, branch_parameters, boosting_parameters):
+    short = branch_parameters.model_copy(update={"epochs": 0.5})
+    chosen = [other_ways.middle_rung(boosting_parameters)]
+    for name, scheme in SCHEMES.items():
+        trained = list(boosting.train_tree(scheme, features, short, boosting_parameters, 0, chosen=chosen))
+        assert [each.branch for each in trained] == [1, 2, 3], name
+        assert all(torch.isfinite(each.logits["test"]).all() for each in trained), name
