@@ -20,7 +20,8 @@ HEADER = "# Written by 'make repro PROFILE={name}' from {origin} and profiles/{n
 # Folders of reports/.
 TAKEN = ("notebooks", "solutions", "tables", "figures", "model", "measured", "experiments")
 OTHERS = "reports/experiments"  # the claims of profiles, which the main experiment sets beside its own
-MAIN_ONLY = {"paper_scale": "08_paper_scale"}  # stage and notebook that are about the machine, once for all
+# Stages, and their notebooks, that are there once for all experiments.
+MAIN_ONLY = {"paper_scale": "08_paper_scale", "other_ways": "09_other_ways"}
 
 
 def read_profile(name: str) -> Sections:

@@ -11,6 +11,7 @@ from btsee_lib.plots import (
     pictures,
     scaling,
     schematic,
+    schemes,
 )
 from btsee_lib.plots.style import FIGURES
 
@@ -26,4 +27,5 @@ __all__ = [
     "pictures",
     "scaling",
     "schematic",
+    "schemes",
 ]
