@@ -90,7 +90,7 @@ def scheme_pairs(table: pd.DataFrame) -> Figure:
 
 @drawn_from_table
 def scheme_effort(table: pd.DataFrame) -> Figure:
-    """Gain over independent branches of as many visits, against the visits (``other_ways.accuracy_by_effort``)."""
+    """Gain over independent branches of as many visits, by the visits (``other_ways.accuracy_by_effort``)."""
     later = table[table["branch"] > table["branch"].min()]
     groups = list(later.groupby(["data_set", "branch"], sort=False))
     figure, panels = panels_of([key for key, _ in groups], 4, 3.6, beside=2, sharey=True)

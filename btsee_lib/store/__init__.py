@@ -15,6 +15,7 @@ from btsee_lib.store.results import (
     make_trees,
 )
 from btsee_lib.store.rival_results import measured_rivals
+from btsee_lib.store.scheme_results import measured_other_ways
 from btsee_lib.store.studies import make_studies
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "make_features",
     "make_studies",
     "make_trees",
+    "measured_other_ways",
     "measured_rivals",
     "measured_table",
     "params",
