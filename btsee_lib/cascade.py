@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from btsee_lib.calibration import CPM, ExitRule, leaves
 
 RAW = 30  # a normalised pixel is that large only where all pixels are nearly equal
+UNSET = "thresholds hold nan: use inf for a class that never leaves"
 
 
 class Exits(NamedTuple):
@@ -59,12 +60,16 @@ def simulate(
 
 def check_thresholds(thresholds: Tensor, number: int, classes: int | None = None) -> None:
     """Raise a ValueError unless thresholds are (``number``, ``classes``), none of them nan."""
+    _check_shape(thresholds, number, classes)
+    if thresholds.isnan().any():
+        raise ValueError(UNSET)
+
+
+def _check_shape(thresholds: Tensor, number: int, classes: int | None = None) -> None:
     if thresholds.ndim != 2 or thresholds.shape != (number, classes or thresholds.shape[1]):
         raise ValueError(
             f"thresholds are {tuple(thresholds.shape)}: expected ({number}, {classes or 'classes'})"
         )
-    if thresholds.isnan().any():
-        raise ValueError("thresholds hold nan: use inf for a class that never leaves")
 
 
 class Cascade(nn.Module):
@@ -132,7 +137,7 @@ class Cascade(nn.Module):
             # Of those that go on, the next exit overwrites this.
             label[remaining], confidence[remaining], exit_taken[remaining] = predicted, sure, b
             if not is_last:
-                # How many go on decides the next shapes: the one point where the host waits for a GPU.
+                # How many go on decides the next shapes, so the host waits for a GPU here.
                 staying = leaves(sure, predicted, self.thresholds[b]).logical_not().nonzero().flatten()
                 remaining, feature_map = remaining[staying], feature_map[staying]
         if not confidence.isfinite().all():
@@ -142,7 +147,7 @@ class Cascade(nn.Module):
         return Exits(label, exit_taken, confidence)
 
     def _check_images(self, images: Tensor) -> None:
-        check_thresholds(self.thresholds, len(self.branches))  # someone may have set others
+        _check_shape(self.thresholds, len(self.branches))  # someone may have set others
         if not isinstance(images, Tensor):
             raise ValueError(f"images are of the type {type(images).__name__}: give a tensor, normalised")
         shape = self.image_shape or tuple(images.shape[1:])
@@ -152,7 +157,13 @@ class Cascade(nn.Module):
                 f"{str(kind).removeprefix('torch.')} (N, {', '.join(map(str, self.image_shape or 'CHW'))})"
             )
             raise ValueError(f"images are {images.dtype} {tuple(images.shape)}: expected normalised {expected}")
-        low, high = images.aminmax() if len(images) else (0, 0)
+        if len(images) == 0:
+            return
+        # All that the host must know of the values in one piece, since it waits for each.
+        unset = self.thresholds.isnan().any().to(kind)
+        low, high, unset = torch.stack([*images.aminmax(), unset]).tolist()
+        if unset:
+            raise ValueError(UNSET)
         if not (low > -torch.inf and high < torch.inf):  # nan is neither
             raise ValueError("images hold pixels that are not finite: leave them out")
         if low >= 0 and high > RAW:

@@ -315,10 +315,3 @@ def test_confidence_is_the_largest_probability():
 def test_two_rules_are_as_sure_as_the_largest_probability(features, name):
     logits = features["valid"].logits
     assert torch.equal(EXIT_RULES[name].confidence(logits), confidence_and_class(logits)[0])
-
-
-def test_a_branch_is_the_surer_by_entropy_the_less_there_is_of_it():
-    logits = torch.tensor([[0.0, 0.0, 0.0, 0.0], [1000.0, 0.0, 0.0, 0.0], [math.log(3.0), 0.0, -1e9, -1e9]])
-    entropy = [math.log(4), 0.0, -(0.75 * math.log(0.75) + 0.25 * math.log(0.25))]
-    expected = [-each for each in entropy]
-    assert EXIT_RULES["entropy"].confidence(logits).tolist() == pytest.approx(expected, abs=1e-6)

@@ -127,26 +127,26 @@ def test_a_scheme_that_weighs_samples_at_random_goes_the_whole_way(monkeypatch, 
         assert not torch.equal(state["classifier.weight"], other.state["classifier.weight"])
 
 
-def test_an_exit_rule_on_the_difference_of_two_probabilities_goes_the_whole_way(
+def test_an_exit_rule_on_the_ratio_of_two_probabilities_goes_the_whole_way(
     monkeypatch, go, tmp_path, description, splits, backbone, branches, features, boosting_parameters, trees
 ):
-    class Difference(ExitRule):
-        """A branch is the surer the further the largest probability is from the next one."""
+    class Ratio(ExitRule):
+        """A branch is the surer the smaller the second probability is beside the largest."""
 
         knobs = (0.95, 0.8, 0.6, 0.4)
 
         def confidence(self, logits):
             first, second = logits.softmax(-1).topk(2).values.unbind(-1)
-            return first - second
+            return 1 - second / first
 
-    monkeypatch.setitem(EXIT_RULES, "difference", Difference())
-    way = go(rule=EXIT_RULES["difference"], knobs=[0.9, 0.5])
+    monkeypatch.setitem(EXIT_RULES, "ratio", Ratio())
+    way = go(rule=EXIT_RULES["ratio"], knobs=[0.9, 0.5])
     assert way.exits.exit.unique().tolist() == [0, 1, 2, 3]
-    described = description.model_copy(update={"rule": "difference", "margins": way.margins})
+    described = description.model_copy(update={"rule": "ratio", "margins": way.margins})
     assert_runs_elsewhere(way, described, splits.test.images[:300], tmp_path)
     cost = CostModel.measure(backbone, branches, splits.test.images.shape[1:])
     swept = sweep_rules(trees[:1], features, cost, boosting_parameters).table
-    shares = swept.loc[swept["rule"] == "difference", "exit1"]
+    shares = swept.loc[swept["rule"] == "ratio", "exit1"]
     assert len(shares) == 4
     assert shares.is_monotonic_increasing
 

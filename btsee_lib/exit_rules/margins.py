@@ -1,7 +1,7 @@
 """Class Precision Margin in other readings: another bar, a smoothed precision, a lower bound in place of it.
 
 CPM takes the lowest threshold at which the precision *observed* on valid meets the bar. Of many thresholds that
-picks a lucky one, so its promise is optimistic; two of these rules are not.
+picks a lucky one, so its promise is optimistic; those with a lower bound are not.
 """
 
 from collections.abc import Callable
@@ -70,15 +70,42 @@ class LowerBound(ClassPrecisionMargin):
         """Go down the confidences of each class until the bound falls below its bar."""
 
         def search(confidence: Tensor, right: Tensor, bar: float) -> float:
-            candidates, precision, support = precision_above(confidence, right)
-            number, error = support.double().numpy(), 1 - self.level
-            hits = np.round(precision.numpy() * number)
-            bound = np.where(hits > 0, beta.ppf(error, np.maximum(hits, 1), number - hits + 1), 0.0)
-            could_pass = (error ** (1 / number) >= bar) & (number >= terms.min_support)
-            passed = np.logical_and.accumulate(bound[could_pass] >= bar)
-            return float(candidates[could_pass][passed.sum() - 1]) if passed.any() else torch.inf
+            return self.lowest(confidence, right, bar, terms.min_support)
 
         return by_class(confidence, predicted, labels, terms.bars(knob), search)
+
+    def lowest(self, confidence: Tensor, right: Tensor, bar: float, min_support: int) -> float:
+        """Return the lowest confidence down to which the bound meets the bar; inf if there is none."""
+        candidates, precision, support = precision_above(confidence, right)
+        number, error = support.double().numpy(), 1 - self.level
+        hits = np.round(precision.numpy() * number)
+        bound = np.where(hits > 0, beta.ppf(error, np.maximum(hits, 1), number - hits + 1), 0.0)
+        could_pass = (error ** (1 / number) >= bar) & (number >= min_support)
+        passed = np.logical_and.accumulate(bound[could_pass] >= bar)
+        return float(candidates[could_pass][passed.sum() - 1]) if passed.any() else torch.inf
+
+
+class LowerBoundOfAll(LowerBound):
+    """Risk control for all classes together: one threshold, and what leaves meets the mean of its bars.
+
+    The bar is the mean of those of the classes that are named. So fewer samples are needed to prove it, and
+    nothing is promised for a single class.
+    """
+
+    def thresholds(
+        self, confidence: Tensor, predicted: Tensor, labels: Tensor, knob: float, terms: Terms
+    ) -> Tensor:
+        """Go down the confidences of all classes at once until the bound falls below the mean bar."""
+        bars = terms.bars(knob)
+        thresholds = torch.full((len(bars),), torch.inf, dtype=confidence.dtype)
+        mine = ~bars[predicted].isnan()
+        if mine.any():
+            confidence, predicted, labels = confidence[mine], predicted[mine], labels[mine]
+            bar = float(bars[predicted].mean())
+            thresholds[predicted.unique()] = self.lowest(
+                confidence, predicted == labels, bar, terms.min_support
+            )
+        return thresholds
 
 
 def by_class(confidence: Tensor, predicted: Tensor, labels: Tensor, bars: Tensor, search: Search) -> Tensor:

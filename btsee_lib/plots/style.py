@@ -17,9 +17,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 INK, GREY, BLUE, ORANGE = "#333333", "#8C8C8C", "#0072B2", "#D55E00"
-GREEN, PURPLE, SKY = "#009E73", "#CC79A7", "#56B4E9"
+GREEN, PURPLE, SKY, AMBER = "#009E73", "#CC79A7", "#56B4E9", "#E69F00"
 BRANCH_COLOURS = (SKY, BLUE, INK, PURPLE, GREEN)  # of branch 1, 2, ...
-RULE_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, INK, GREY)
+RULE_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, INK, GREY, AMBER)
 BESIDE = {"loc": "center left", "bbox_to_anchor": (1, 0.5), "fontsize": 9}  # a legend right of its panel
 HEAT = {"cmap": "Blues", "linewidths": 1}  # of a heat map of numbers between 0 and 1
 FIGURES: dict[str, Callable[[pd.DataFrame], Figure]] = {}

@@ -1,6 +1,13 @@
 """Ways to train the branches of a cascade: one object a scheme, one table of them."""
 
-from btsee_lib.schemes.objectives import Additive, AdditiveBoosted, Distilled, DistilledBoosted
+from btsee_lib.schemes.objectives import (
+    Additive,
+    AdditiveBoosted,
+    Distilled,
+    DistilledBoosted,
+    Ensemble,
+    EnsembleBoosted,
+)
 from btsee_lib.schemes.scheme import PAPER_SCHEMES, Known, Scheme
 from btsee_lib.schemes.weighting import CrossFitted, Mixture, SoftSurvivors, WarmStart
 
@@ -14,6 +21,8 @@ SCHEMES: dict[str, Scheme] = {
     "distilled, boosted": DistilledBoosted(),
     "additive": Additive(),
     "additive, boosted": AdditiveBoosted(),
+    "ensemble": Ensemble(),
+    "ensemble, boosted": EnsembleBoosted(),
 }
 
 __all__ = ["PAPER_SCHEMES", "SCHEMES", "Known", "Scheme"]

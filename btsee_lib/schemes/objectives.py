@@ -1,4 +1,4 @@
-"""What a branch may learn other than the labels on its own: from the backbone, or from the branch before."""
+"""What a branch may learn or answer other than on its own: with the backbone, or with the branch before."""
 
 from torch import Tensor
 from torch.nn import functional
@@ -6,6 +6,7 @@ from torch.nn import functional
 from btsee_lib.schemes.scheme import Boosted, Scheme
 
 TEMPERATURE = 4.0
+EARLIER = 0.5  # of an ensemble: what the answer before weighs beside that of the branch itself
 
 
 class Distilled(Scheme):
@@ -34,4 +35,19 @@ class Additive(Scheme):
 
 
 class AdditiveBoosted(Additive, Boosted):
+    """The same on the survivors."""
+
+
+class Ensemble(Scheme):
+    """Exits answer together with those before: their probabilities are multiplied, earlier ones weigh less.
+
+    A geometric ensemble as in Zero Time Waste (arXiv 2106.05409), which learns what each branch weighs.
+    """
+
+    def answers(self, logits: Tensor, before: Tensor) -> Tensor:
+        """The logits, and a part of the answer before: a product of powers of probabilities."""
+        return logits + EARLIER * before
+
+
+class EnsembleBoosted(Ensemble, Boosted):
     """The same on the survivors."""

@@ -6,7 +6,12 @@ from scipy.stats import binomtest
 
 from btsee_lib.calibration import CPM, Terms, confidence_and_class
 from btsee_lib.exit_rules import EXIT_RULES, PROMISING
-from btsee_lib.exit_rules.margins import LowerBound, MultiplicativeMargin, SmoothedPrecision
+from btsee_lib.exit_rules.margins import (
+    LowerBound,
+    LowerBoundOfAll,
+    MultiplicativeMargin,
+    SmoothedPrecision,
+)
 
 TERMS = Terms(precision=torch.tensor([0.9, 0.8]), min_support=5)
 
@@ -71,6 +76,31 @@ def test_a_bar_that_no_number_of_samples_can_prove_closes_the_class():
     found = LowerBound().thresholds(*samples(), 0.0, certain)
     assert torch.isinf(found[0])
     assert torch.isfinite(found[1])
+
+
+def test_one_threshold_for_all_classes_is_the_bound_of_all_against_the_mean_of_their_bars():
+    confidence, predicted, labels = samples()
+    found = LowerBoundOfAll(0.9).thresholds(confidence, predicted, labels, 0.02, TERMS)
+    assert found[0] == found[1]
+    bar = float(TERMS.bars(0.02)[predicted].mean())
+
+    def bound(out):
+        hits = int((labels == predicted)[out].sum())
+        return binomtest(hits, int(out.sum()), alternative="greater").proportion_ci(0.9).low
+
+    assert bound(confidence >= found[0]) >= bar
+    assert bound(confidence >= confidence[confidence < found[0]].max()) < bar
+    alone = LowerBound(0.9).thresholds(confidence, predicted, labels, 0.02, TERMS)
+    assert alone.min() < found[0] < alone.max(), "the class with the lower bar has left earlier on its own"
+
+
+def test_a_class_without_a_bar_is_not_counted_into_the_one_threshold():
+    confidence, predicted, labels = samples()
+    without = Terms(precision=torch.tensor([torch.nan, 0.8]), min_support=5)
+    found = LowerBoundOfAll().thresholds(confidence, predicted, labels, 0.0, without)
+    mine = predicted == 1
+    alone = LowerBoundOfAll().thresholds(confidence[mine], predicted[mine], labels[mine], 0.0, without)
+    assert torch.equal(found, alone)
 
 
 @pytest.mark.parametrize("rule", PROMISING.values(), ids=PROMISING)

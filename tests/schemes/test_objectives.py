@@ -5,7 +5,7 @@ from torch.nn import functional
 from btsee_lib import boosting, fitting
 from btsee_lib.branches import branch_logits
 from btsee_lib.schemes import SCHEMES
-from btsee_lib.schemes.objectives import Additive, Distilled
+from btsee_lib.schemes.objectives import EARLIER, Additive, Distilled, Ensemble
 
 GENERATOR = torch.Generator().manual_seed(0)
 LOGITS, TEACHER, BEFORE = (torch.randn(6, 4, generator=GENERATOR) for _ in range(3))
@@ -29,8 +29,19 @@ def test_an_additive_branch_answers_and_learns_the_sum():
     torch.testing.assert_close(Additive().losses(LOGITS, TARGETS, TEACHER, BEFORE), expected)
 
 
-@pytest.mark.parametrize("name", ["additive", "additive, boosted"])
-def test_the_recorded_answers_of_an_additive_branch_are_the_sums_along_its_path(
+def test_an_ensemble_answers_a_product_of_powers_and_learns_on_its_own():
+    answered = Ensemble().answers(LOGITS, BEFORE).softmax(-1)
+    product = LOGITS.softmax(-1) * BEFORE.softmax(-1) ** EARLIER
+    torch.testing.assert_close(answered, product / product.sum(-1, keepdim=True))
+    expected = functional.cross_entropy(LOGITS, TARGETS, reduction="none")
+    torch.testing.assert_close(Ensemble().losses(LOGITS, TARGETS, TEACHER, BEFORE), expected)
+
+
+PARTS = {"additive": 1.0, "additive, boosted": 1.0, "ensemble": EARLIER, "ensemble, boosted": EARLIER}
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_the_recorded_answers_of_branches_that_answer_together_are_the_sums_along_their_path(
     name, features, branch_parameters, boosting_parameters
 ):
     arguments = (features, branch_parameters, boosting_parameters, 0)
@@ -40,5 +51,5 @@ def test_the_recorded_answers_of_an_additive_branch_are_the_sums_along_its_path(
         for number, each in enumerate(trained, start=1):
             branch = fitting.initial_branch(number, features, branch_parameters, 0)
             branch.load_state_dict(each.state)
-            total = total + branch_logits(branch, part.squeezed[number - 1])
-            assert torch.equal(each.logits[split], total)
+            total = branch_logits(branch, part.squeezed[number - 1]) + PARTS[name] * total
+            torch.testing.assert_close(each.logits[split], total)

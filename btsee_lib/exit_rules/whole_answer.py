@@ -20,3 +20,15 @@ class Entropy(ExitRule):
     ) -> Tensor:
         """Let those out whose entropy is at most the knob."""
         return super().thresholds(confidence, predicted, labels, -knob, terms)
+
+
+class DifferenceOfTwoLargest(ExitRule):
+    """One threshold for all classes on the difference of the two largest probabilities.
+
+    Of the measures of confidence compared by Park et al. 2015 ("Big/Little Deep Neural Network").
+    """
+
+    def confidence(self, logits: Tensor) -> Tensor:
+        """The largest probability less the second largest."""
+        first, second = logits.softmax(-1).topk(2, -1).values.unbind(-1)
+        return first - second
