@@ -281,7 +281,7 @@ def artefact_times(folder):
     return {str(path): path.stat().st_mtime_ns for path in stamps if "reports" not in path.parts}
 
 
-def test_an_evaluation_parameter_reruns_one_stage_and_figure_code_retrains_nothing(clones):
+def test_an_evaluation_parameter_reruns_its_stage_and_the_solutions_and_figure_code_retrains_nothing(clones):
     """Each change in a clone of its own, at the same time."""
     change_params(clones[0], {"evaluation": {"resamples": 60}})
     before = artefact_times(clones[1])
@@ -293,7 +293,7 @@ def test_an_evaluation_parameter_reruns_one_stage_and_figure_code_retrains_nothi
             start_in(clones[1], "dvc", "repro", "backbone", "boosted_branches"),
         ]
     )
-    assert stages_run(evaluated) == ["input", "evaluation", "reports"]
+    assert stages_run(evaluated) == ["input", "evaluation", "solutions", "reports"]
     assert stages_run(drawn) == ["input", "backbone", "boosted_branches"]
     assert len(before) == 9
     assert artefact_times(clones[1]) == before
