@@ -50,7 +50,7 @@ rivals: data  ## train narrower networks to set beside the cascades (an hour or 
 
 schemes: artefacts  ## compare all ways to train a cascade (an hour or more); of a profile: PROFILE=cifar-10
 	cd $(HOME_OF) && python -m btsee_lib.pipeline schemes
-	@echo "'dvc repro' brings notebook 09 up to date"
+	@echo "'dvc repro' brings notebook 09 up to date, and what else reads reports/measured"
 
 industrial: setup  ## a second domain: solar cells (90 MB, at most 6 minutes on two cores)
 	@echo "== images of solar cells: the package of requirements-industrial.txt"

@@ -15,7 +15,7 @@ def interval(values: np.ndarray, confidence: float, axis: int = 0) -> tuple[np.n
     return low, high
 
 
-def image_weights(images: int, resamples: int, seed: int) -> np.ndarray:
+def image_weights(images: int, resamples: int, seed: int | np.random.Generator) -> np.ndarray:
     """How often each image is drawn in each resample: int (resamples, images)."""
     return np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), resamples)
 

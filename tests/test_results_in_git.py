@@ -95,13 +95,16 @@ def test_the_gains_of_boosting_follow_from_the_branches(home, numbers):
 
 def recorded_places():
     """What a ``dvc.lock`` says of results in git: the folder of the pipeline, the path, its digest."""
-    for lock in (ROOT / "dvc.lock", ROOT / "industrial" / "dvc.lock"):
-        known = yaml.safe_load((lock.parent / "dvc.yaml").read_text())["stages"]
-        stages = yaml.safe_load(lock.read_text())["stages"]
+    profiles = [path.parent for path in sorted((ROOT / "reports").glob("*/dvc.lock"))]
+    for folder in (ROOT, ROOT / "industrial", *profiles):
+        known = yaml.safe_load((folder / "dvc.yaml").read_text())["stages"]
+        stages = yaml.safe_load((folder / "dvc.lock").read_text())["stages"]
         listed = [each for name in stages.keys() & known for each in stages[name].get("outs", [])]
-        listed += [each for name in stages.keys() & known for each in stages[name].get("deps", [])]
-        found = {each["path"]: each["md5"] for each in listed if each["path"].startswith("reports/")}
-        yield from ((lock.parent, path, digest) for path, digest in sorted(found.items()))
+        if folder not in profiles:
+            listed += [each for name in stages.keys() & known for each in stages[name].get("deps", [])]
+        inside = ("reports/",) if folder not in profiles else ("notebooks", "tables", "figures", "metrics")
+        found = {each["path"]: each["md5"] for each in listed if each["path"].startswith(inside)}
+        yield from ((folder, path, digest) for path, digest in sorted(found.items()))
 
 
 def md5_of(path):
@@ -130,6 +133,7 @@ def test_an_altered_result_has_another_digest(tmp_path):
 
 
 def test_there_are_results_to_look_at():
+    assert {folder for folder, _, _ in recorded_places()} >= {ROOT, ROOT / "industrial"}
     assert ROOT / "reports" in HOMES
 
 

@@ -16,6 +16,7 @@ from btsee_lib.exercises.classifiers import (
     check_recall,
     check_reduction,
 )
+from btsee_lib.exercises.comparisons import check_may_be_best, check_soft_weights
 from btsee_lib.exercises.survivors import (
     check_boost_one_branch,
     check_mismatch,
@@ -33,12 +34,14 @@ __all__ = [
     "check_conv_macs",
     "check_leaks",
     "check_leave_early",
+    "check_may_be_best",
     "check_mismatch",
     "check_pair",
     "check_paired_interval",
     "check_recall",
     "check_reduction",
     "check_shortfall",
+    "check_soft_weights",
     "check_survivors",
     "check_threshold",
     "check_weights",

@@ -86,10 +86,9 @@ class LowerBound(ClassPrecisionMargin):
 
 
 class LowerBoundOfAll(LowerBound):
-    """Risk control for all classes together: one threshold, and what leaves meets the mean of its bars.
+    """Risk control for all classes together: one threshold, and one bar, the mean of those of the classes.
 
-    The bar is the mean of those of the classes that are named. So fewer samples are needed to prove it, and
-    nothing is promised for a single class.
+    So fewer samples are needed to prove it, and nothing is promised for a single class.
     """
 
     def thresholds(
@@ -101,9 +100,8 @@ class LowerBoundOfAll(LowerBound):
         mine = ~bars[predicted].isnan()
         if mine.any():
             confidence, predicted, labels = confidence[mine], predicted[mine], labels[mine]
-            bar = float(bars[predicted].mean())
             thresholds[predicted.unique()] = self.lowest(
-                confidence, predicted == labels, bar, terms.min_support
+                confidence, predicted == labels, float(bars.nanmean()), terms.min_support
             )
         return thresholds
 

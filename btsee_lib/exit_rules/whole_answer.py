@@ -25,7 +25,7 @@ class Entropy(ExitRule):
 class DifferenceOfTwoLargest(ExitRule):
     """One threshold for all classes on the difference of the two largest probabilities.
 
-    Of the measures of confidence compared by Park et al. 2015 ("Big/Little Deep Neural Network").
+    The "score margin" of Park et al. 2015, "Big/Little Deep Neural Network for Ultra Low Power Inference".
     """
 
     def confidence(self, logits: Tensor) -> Tensor:

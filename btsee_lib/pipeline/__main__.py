@@ -63,7 +63,7 @@ def main() -> None:
     except (ParameterError, DataError, TrainingError, ArtefactError, OSError) as problem:
         sys.exit(f"error: {problem}")
     except KeyboardInterrupt:
-        told = f"{action} was interrupted: type the same again, and it goes on where it stopped"
+        told = f"{action} was interrupted: type the same again; what was finished is kept"
         print(f"\n{told}", file=sys.stderr, flush=True)
         os._exit(130)  # at once: a thread may still wait for a kernel that has gone
 

@@ -1,6 +1,6 @@
 """Fill the README's tables from the results in git: no measured number in them is typed.
 
-A table stands between two comments, ``<!-- NAME: ... -->`` and ``<!-- end of NAME -->``.
+A table, or a list, stands between two comments, ``<!-- NAME: ... -->`` and ``<!-- end of NAME -->``.
 """
 
 import json
@@ -10,10 +10,13 @@ from pathlib import Path
 import pandas as pd
 
 from btsee_lib.config import params
+from btsee_lib.evaluation import CALIBRATION_ALONE
 from btsee_lib.experiment import repository_root
 from btsee_lib.pipeline.publishing import CLAIMS
 from btsee_lib.store.reports import METRICS, claims_of_profiles
+from btsee_lib.store.scheme_results import measured_other_ways
 from btsee_lib.studies.claims import side_by_side
+from btsee_lib.studies.other_ways import drop_at_equal_compute
 
 README = "README.md"
 
@@ -26,7 +29,7 @@ def write_readme() -> None:
 
 def filled(text: str) -> str:
     """Return the text of a README with its tables as the results in git have them."""
-    for name, table in {"headline": headline, "claims": claims}.items():
+    for name, table in {"headline": headline, "claims": claims, "advice": advice}.items():
         block = re.compile(rf"(<!-- {name}: [^>]*-->\n).*?(<!-- end of {name} -->)", re.DOTALL)
         rows = "\n".join(table(experiments())) + "\n"
         text, number = block.subn(lambda found, rows=rows: f"{found[1]}{rows}{found[2]}", text)
@@ -73,3 +76,34 @@ def claims(homes: dict[str, Path]) -> list[str]:
     tables = {name: pd.read_csv(home / "tables" / CLAIMS) for name, home in homes.items()}
     rows = [f"| claim | {' | '.join(tables)} |", "| --- " * (1 + len(tables)) + "|"]
     return rows + [f"| {' | '.join(row)} |" for row in side_by_side(tables).itertuples(index=False)]
+
+
+def advice(_: dict[str, Path]) -> list[str]:
+    """Which scheme and which exit rule to take, in two sentences a data set (notebook 09)."""
+    return [
+        f"- **{data_set}**: {_of_schemes(tables['standings'])} {_of_rules(tables['rules'])}"
+        for data_set, tables in measured_other_ways().items()
+    ]
+
+
+def _of_schemes(standings: pd.DataFrame) -> str:
+    standings = standings.drop_duplicates("training")
+    ahead = int((standings["gain_low"] > 0).sum())
+    first = standings.loc[standings["gain"].idxmax()]
+    gain = f"{first['gain']:+.2f} points ({first['gain_low']:+.2f} to {first['gain_high']:+.2f})"
+    return (
+        f"at equal computation {ahead} of {len(standings) - 1} schemes are ahead of independent branches by "
+        f"more than the interval of one comparison; *{first['training']}* leads with {gain}."
+    )
+
+
+def _of_rules(curves: pd.DataFrame) -> str:
+    curves = curves[curves["training"] == CALIBRATION_ALONE.training]
+    valid, test = (
+        drop_at_equal_compute(curves, split).set_index("rule")["drop"] for split in ("valid", "test")
+    )
+    chosen = valid.idxmin()
+    return (
+        f"Of the exit rules *{chosen}* loses least there on valid; on test it loses {test[chosen]:.2f} points "
+        f"on average over all that every rule can save, and CPM {test['CPM']:.2f}."
+    )

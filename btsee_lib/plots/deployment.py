@@ -73,31 +73,28 @@ def _steps(axes: Axes, places: pd.Series, values: pd.Series, colour: str, name: 
 
 @drawn_from_table
 def time_against_macs(table: pd.DataFrame) -> Figure:
-    """Mean time over mean MACs (``width, engine, batch_size``; ``macs_ratio, time_ratio`` to the backbone)."""
+    """Mean time by batch size, as a multiple of the mean MACs, both as shares of the backbone's.
+
+    ``width, engine, batch_size, macs_ratio, time_ratio``: a row a cascade.
+    """
     widths, sizes = sorted(table["width"].unique()), sorted(table["batch_size"].unique())
-    figure, panels = panels_of(widths, 4.6, 4.2, beside=1.6, sharey=True)
-    area = {size: 25 + 25 * place for place, size in enumerate(sizes)}
-    ends = np.array([100 * table["macs_ratio"].min() - 3, 100 * table["macs_ratio"].max() + 3])
+    figure, panels = panels_of(widths, 4.6, 3.8, beside=1.6, sharey=True)
+    engines = [name for name in ENGINES if name in set(table["engine"])]
+    table = table.assign(times=table["time_ratio"] / table["macs_ratio"])
     for width, axes in panels.items():
-        for engine, (marker, colour) in ENGINES.items():
+        for place, engine in enumerate(engines):
+            marker, colour = ENGINES[engine]
             rows = table[(table["width"] == width) & (table["engine"] == engine)]
-            places = 100 * rows["macs_ratio"], 100 * rows["time_ratio"]
-            axes.scatter(*places, s=rows["batch_size"].map(area), marker=marker, color=colour, alpha=0.7, lw=0)
-        axes.plot(ends, ends, color=INK, lw=1.2, ls="--")
-        axes.set(xlabel="MACs (% of the backbone's)", title=f"width {width}", xlim=ends)
-        axes.set_ylim(0, 105 * max(1, table["time_ratio"].max()))
-    figure.axes[0].set_ylabel("time (% of the backbone's)")
-    last = figure.axes[-1]
-    for engine in (name for name in ENGINES if name in set(table["engine"])):
-        marker, colour = ENGINES[engine]
-        last.scatter([], [], marker=marker, color=colour, label=engine)
-    for size in sizes:
-        last.scatter([], [], s=area[size], color=GREY, alpha=0.7, lw=0, label=f"batch size {size}")
-    last.plot([], [], color=INK, lw=1.2, ls="--", label="time = MACs")
-    last.legend(**BESIDE)
-    above = (table["time_ratio"] > table["macs_ratio"]).groupby(table["width"]).mean()
-    shares = "; ".join(f"width {width}: {100 * above[width]:.0f} % of the points above it" for width in widths)
-    headline(figure, f"Above the dashed line, saved MACs are not all saved time. {shares}")
+            beside = rows["batch_size"].map(sizes.index) + 0.12 * (place - (len(engines) - 1) / 2)
+            axes.plot(beside, rows["times"], marker, ms=8, color=colour, label=engine)
+        axes.axhline(1, color=INK, lw=1.2, ls="--", label="time falls as far as MACs")
+        axes.set(xlabel="batch size", title=f"width {width}", ylim=(0, 1.1 * table["times"].max()))
+        axes.set_xticks(range(len(sizes)), [f"{size:g}" for size in sizes])
+    figure.axes[0].set_ylabel("time / MACs\n(both as shares of the backbone's)")
+    figure.axes[-1].legend(**BESIDE)
+    above = (table["times"] > 1).groupby(table["width"]).mean()
+    shares = "; ".join(f"width {width}: {100 * above[width]:.0f} %" for width in widths)
+    headline(figure, f"Above the dashed line, saved MACs are not all saved time. Points there: {shares}")
     return figure
 
 

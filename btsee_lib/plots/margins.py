@@ -169,7 +169,7 @@ def kept_promises(table: pd.DataFrame) -> Figure:
     """How often rules keep their promise elsewhere, and what they save (``kept_promises.summary``)."""
     figure, panels = plt.subplots(1, 2, figsize=(9.5, 0.9 + 0.5 * len(table)), sharey=True)
     measures = {
-        "kept": ("Promises kept", "classes and branches (%)"),
+        "kept": ("Promises kept, class by class (filled)", "classes and branches (%)"),
         "reduction": ("Computation saved", "MACs of the backbone (%)"),
     }
     for axes, (name, (title, label)) in zip(panels, measures.items(), strict=True):
@@ -179,6 +179,9 @@ def kept_promises(table: pd.DataFrame) -> Figure:
             axes.plot(value, place, "o", ms=9, color=RULE_COLOURS[place])
             axes.annotate(f"{value:.0f}", (value, place), (0, 8), textcoords="offset points", ha="center")
         axes.set(title=title, xlabel=label, ylim=(len(table) - 0.5, -0.8))
+    together = 100 * table["kept_together"]
+    panels[0].plot(together, range(len(table)), "D", mfc="none", color=INK, label="all classes together")
+    panels[0].legend(loc="lower left", fontsize=8)
     panels[0].set_yticks(range(len(table)), table["rule"])
     panels[0].set_xlim(0, 104)
     if table["kept"].notna().any():  # where nothing leaves, nothing has been promised
@@ -208,12 +211,4 @@ def rules(table: pd.DataFrame) -> Figure:
         title=f"Lower is better: {len(curves)} exit rules, the same branches",
     )
     axes.legend(loc="upper left")
-    low = max(rows["reduction"].min() for rows in curves.values())
-    high = min(rows["reduction"].max() for rows in curves.values())
-    if low < high:  # a stretch of computation saved that all rules reach
-        saved = np.linspace(low, high, 101)
-        drops = {
-            rule: np.interp(saved, rows["reduction"], rows["drop"]).mean() for rule, rows in curves.items()
-        }
-        headline(figure, f"{min(drops, key=drops.get)} loses least at equal computation")
     return figure

@@ -33,11 +33,10 @@ def run_together(command: Sequence[str], processes: int, folder: Path) -> bool:
     store = TCPStore(
         LOOPBACK, port, is_master=True, wait_for_workers=False, master_listen_fd=listener.detach()
     )  # lives as long as this function, and the processes meet there
-    running = [
-        subprocess.Popen(command, cwd=folder, env=_environment(rank, processes, store.port))
-        for rank in range(processes)
-    ]
+    running: list[subprocess.Popen] = []
     try:
+        for rank in range(processes):
+            running.append(subprocess.Popen(command, cwd=folder, env=_environment(rank, processes, store.port)))
         while any(each.poll() is None for each in running):
             if any(each.poll() for each in running):
                 return False
@@ -51,7 +50,7 @@ def run_together(command: Sequence[str], processes: int, folder: Path) -> bool:
 
 def _environment(rank: int, processes: int, port: int) -> dict[str, str]:
     """The variables that ``torchrun`` sets, and the interface that the processes talk through."""
-    interface = next(name for _, name in socket.if_nameindex() if name.startswith("lo"))
+    interface = next((name for _, name in socket.if_nameindex() if name.startswith("lo")), "lo")
     own = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes}
     meeting = {"MASTER_ADDR": LOOPBACK, "MASTER_PORT": port, "TORCHELASTIC_USE_AGENT_STORE": True}
     talk = {"GLOO_SOCKET_IFNAME": interface, "NCCL_SOCKET_IFNAME": interface}

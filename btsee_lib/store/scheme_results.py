@@ -10,11 +10,13 @@ from btsee_lib import boosting
 from btsee_lib.compute import set_up_torch
 from btsee_lib.config import params
 from btsee_lib.disk import replace_folder
+from btsee_lib.errors import ArtefactError
 from btsee_lib.experiment import current_experiment
 from btsee_lib.parallel import in_processes
 from btsee_lib.schemes import SCHEMES
 from btsee_lib.store import artefacts, results
-from btsee_lib.studies import other_ways
+from btsee_lib.store.code import digests_of_code
+from btsee_lib.studies import effort, other_ways
 from btsee_lib.studies.survivors import survivors_of
 from btsee_lib.trees import BranchTree, tree_of
 
@@ -22,7 +24,8 @@ from btsee_lib.trees import BranchTree, tree_of
 def measure_other_ways(progress: Callable = iter) -> None:
     """Train the branches of every scheme behind the rungs, and write the tables of the comparison.
 
-    What is trained is kept: an interrupted run goes on, and one more scheme trains itself alone.
+    What is trained is kept: an interrupted run goes on, and one more scheme in a file of its own trains itself
+    alone.
     """
     parameters, evaluation = params("boosting"), params("evaluation")
     calls = [(name, seed) for seed in parameters.seeds for name in SCHEMES]
@@ -37,7 +40,7 @@ def measure_other_ways(progress: Callable = iter) -> None:
         "configurations": decisions.table,
         "standings": other_ways.standings(decisions, evaluation),
         "pairs": other_ways.who_beats_whom(decisions, evaluation),
-        "rules": other_ways.by_rule(trees, stored, cost, parameters, evaluation.max_drops),
+        "rules": other_ways.by_rule(trees, stored, cost, parameters),
         "training": pd.concat([_table(_name(*call), "training") for call in calls]),
         "effort": pd.concat([_table(_effort_name(name), "effort") for name in SCHEMES]),
     }
@@ -54,8 +57,17 @@ def measure_other_ways(progress: Callable = iter) -> None:
 
 
 def measured_other_ways() -> dict[str, dict[str, pd.DataFrame]]:
-    """Read the tables of ``measure_other_ways`` by their names, for each data set that has been measured."""
-    return {folder.name: artefacts.read_tables(folder) for folder in sorted(_measured().iterdir())}
+    """Read the tables of ``measure_other_ways`` by their names, for each data set that has been measured.
+
+    Raises
+    ------
+    ArtefactError
+        If none has been.
+    """
+    folders = [folder for folder in sorted(_measured().glob("[!.]*")) if folder.is_dir()]
+    if not folders:
+        raise ArtefactError("no schemes have been compared yet: run 'make schemes'")
+    return {folder.name: artefacts.read_tables(folder) for folder in folders}
 
 
 def _measured() -> Path:
@@ -80,7 +92,7 @@ def _table(artefact: str, name: str) -> pd.DataFrame:
 
 def _made_from(scheme: str, seed: int, **others: object) -> dict:
     parameters = params("boosting")
-    rungs = [list(rung) for rung in other_ways.rungs(parameters)]
+    rungs = [list(rung) for rung in effort.rungs(parameters)]
     return results.tree_fingerprint(scheme, seed, parameters, results.FEATURES) | {"behind": rungs} | others
 
 
@@ -92,7 +104,7 @@ def _make_tree(scheme: str, seed: int) -> None:
         set_up_torch(seed)
         started = time.process_time()
         arguments = (SCHEMES[scheme], results.load_stored_features(), params("branches"), parameters, seed)
-        trained = list(boosting.train_tree(*arguments, chosen=other_ways.rungs(parameters)))
+        trained = list(boosting.train_tree(*arguments, chosen=effort.rungs(parameters)))
         row = {"training": scheme, "seed": seed, "branches": len(trained)}
         seconds = {"seconds": time.process_time() - started}
         pd.DataFrame([row | seconds]).to_csv(folder / "training.csv", index=False)
@@ -114,12 +126,14 @@ def _make_effort(scheme: str) -> None:
         stored = results.load_stored_features()
         terms = boosting.calibration_terms(stored, parameters)
         reached = survivors_of(_read_tree("boosted", seed), stored, parameters, terms)
-        middle = other_ways.middle_rung(parameters)
+        middle = effort.middle_rung(parameters)
         met = [reached[number, middle[: number - 1]]["valid"] for number in range(1, len(middle) + 1)]
         set_up_torch(seed)
-        table = other_ways.accuracy_by_effort(scheme, stored, params("branches"), parameters, met, seed)
+        branches = params("branches")
+        table = effort.accuracy_by_effort(scheme, SCHEMES[scheme], stored, branches, parameters, met, seed)
         table.to_csv(folder / "effort.csv", index=False)
 
     met_by = artefacts.digest_of(_name("boosted", seed))
-    made_from = _made_from(scheme, seed, efforts=list(other_ways.EFFORTS), met_by=met_by)
+    made_from = _made_from(scheme, seed, efforts=list(effort.EFFORTS), met_by=met_by)
+    made_from["code"] |= digests_of_code(effort.__name__)
     artefacts.ensure(_effort_name(scheme), made_from, make)

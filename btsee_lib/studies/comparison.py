@@ -23,6 +23,8 @@ from btsee_lib.evaluation import (
 )
 from btsee_lib.uncertainty import image_weights, interval
 
+AT_ONCE = 1000  # draws, each of which weighs all images: their memory is bounded, however many there are
+
 
 @dataclass(frozen=True)
 class Resamples:
@@ -37,25 +39,27 @@ class Resamples:
 
 def bootstrap(decisions: Decisions, resamples: int, seed: int) -> Resamples:
     """Draw images and seeds ``resamples`` times, and average each configuration over each draw."""
-    images = decisions.correct.shape[1]
-    seeds = decisions.table["seed"].unique()
-    per_seed = len(decisions.table) // len(seeds)
-    weights = (image_weights(images, resamples, seed) / images).astype(np.float32)
-    generator = np.random.default_rng([seed, len(seeds)])
-    seed_weights = generator.multinomial(len(seeds), np.full(len(seeds), 1 / len(seeds)), resamples) / len(
-        seeds
-    )
-    backbone = weights @ decisions.backbone_correct.astype(np.float32)
+    number = decisions.table["seed"].nunique()
+    of_seeds = np.random.default_rng([seed, number]).multinomial(number, np.full(number, 1 / number), resamples)
+    generator, images = np.random.default_rng(seed), decisions.correct.shape[1]
+    blocks = [
+        _averaged(decisions, image_weights(images, len(block), generator) / images, block / number)
+        for block in np.split(of_seeds, range(AT_ONCE, resamples, AT_ONCE))
+    ]
+    return Resamples(*map(np.concatenate, zip(*blocks, strict=True)))
+
+
+def _averaged(decisions: Decisions, weights: np.ndarray, of_seeds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Drop and reduction of draws, from the weights of images (draws, N) and of seeds (draws, seeds)."""
+    weights = weights.astype(np.float32)
 
     def averaged(values: np.ndarray) -> np.ndarray:
-        by_row = weights @ values.T.astype(np.float32)
-        by_seed = by_row.reshape(resamples, len(seeds), per_seed)
-        return np.einsum("rsc,rs->rc", by_seed, seed_weights)
+        by_seed = (weights @ values.T.astype(np.float32)).reshape(*of_seeds.shape, -1)
+        return np.einsum("rsc,rs->rc", by_seed, of_seeds)
 
-    return Resamples(
-        drop=100 * (backbone[:, None] - averaged(decisions.correct)),
-        reduction=1 - averaged(decisions.cost) / decisions.backbone_cost,
-    )
+    backbone = weights @ decisions.backbone_correct.astype(np.float32)
+    drop = 100 * (backbone[:, None] - averaged(decisions.correct))
+    return drop, 1 - averaged(decisions.cost) / decisions.backbone_cost
 
 
 def with_intervals(mean_table: pd.DataFrame, drawn: Resamples, confidence: float) -> pd.DataFrame:

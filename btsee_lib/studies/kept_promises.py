@@ -40,7 +40,8 @@ def kept_promises(
     -------
     DataFrame
         A row a rule and cut: ``rule, cut``; ``promises`` (classes and branches with at least ``min_support``
-        exits on the other half), the share of them ``kept`` (precision there at least the bar), ``shortfall``
+        exits on the other half), the share of them ``kept`` (precision there at least the bar), the share of
+        branches ``kept_together`` (precision of all that leaves there at least the mean bar), ``shortfall``
         (points below the bar, averaged over all that leaves; negative: above), ``reduction`` (share), ``drop``
         (points).
     """
@@ -77,6 +78,12 @@ def _checked(
     exits = simulate(sure, named, last, thresholds)
     right, branches = exits.label == labels, len(thresholds)
     kept, short, left = [], 0.0, exits.exit < branches
+    precisions = [right[exits.exit == b].double() for b in range(branches)]
+    together = [
+        float(each.mean()) >= float(bars[b].nanmean())
+        for b, each in enumerate(precisions)
+        if len(each) >= terms.min_support
+    ]
     for b, c in np.ndindex(bars.shape):
         mine = (exits.exit == b) & (exits.label == c)
         if mine.any():
@@ -87,6 +94,7 @@ def _checked(
     return {
         "promises": len(kept),
         "kept": np.mean(kept) if kept else np.nan,
+        "kept_together": np.mean(together) if together else np.nan,
         "shortfall": 100 * short / max(int(left.sum()), 1),
         "reduction": cost.reduction(exits.exit, thresholds),
         "drop": 100 * float((last == labels).double().mean() - right.double().mean()),
@@ -99,15 +107,16 @@ def summary(table: pd.DataFrame, confidence: float = 0.95) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        ``rule``, and ``kept, shortfall, reduction, drop`` with ``.._low, .._high``; ``saved_less``: by how many
-        points of per cent the reduction lies below that of the first rule on the same half.
+        ``rule``, and ``kept, kept_together, shortfall, reduction, drop`` with ``.._low, .._high``;
+        ``saved_less``: by how many points of per cent the reduction lies below that of the first rule on the
+        same half.
     """
     first = table[table["rule"] == table["rule"].iloc[0]].set_index("cut")["reduction"]
     table = table.assign(saved_less=100 * (table["cut"].map(first) - table["reduction"]))
     rows = []
     for rule, mine in table.groupby("rule", sort=False):
         row = {"rule": rule}
-        for name in ("kept", "shortfall", "reduction", "drop", "saved_less"):
+        for name in ("kept", "kept_together", "shortfall", "reduction", "drop", "saved_less"):
             low, high = interval(mine[name].to_numpy(), confidence)
             row |= {name: mine[name].mean(), f"{name}_low": low, f"{name}_high": high}
         rows.append(row)

@@ -1,7 +1,7 @@
 """How do ways to train a cascade compare on the same backbone, features, initial weights, visits and exit rule?
 
-Every scheme trains behind a few *rungs*, from strict to loose margins, and is calibrated on survivors. The last
-branch takes every margin of its list, since nothing is trained behind it.
+Every scheme trains behind three *rungs*, of strict, middling and loose margins, and is calibrated on survivors.
+The last branch takes every margin of its list, since nothing is trained behind it.
 """
 
 import itertools
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from btsee_lib.boosting import calibration_terms, train_tree
+from btsee_lib.boosting import calibration_terms
 from btsee_lib.calibration import SURVIVORS
 from btsee_lib.cost import CostModel
 from btsee_lib.decisions import Decisions, Tally
@@ -26,27 +26,15 @@ from btsee_lib.evaluation import (
 )
 from btsee_lib.exit_rules import EXIT_RULES
 from btsee_lib.features import Features
-from btsee_lib.schemes import SCHEMES
 from btsee_lib.studies.comparison import Resamples, bootstrap, gain_at_equal_compute
+from btsee_lib.studies.effort import middle_rung, rungs
 from btsee_lib.trees import BranchTree, margin_columns
 from btsee_lib.uncertainty import interval
 
 if TYPE_CHECKING:
-    from btsee_lib.config import BoostingParameters, BranchParameters, EvaluationParameters
+    from btsee_lib.config import BoostingParameters, EvaluationParameters
 
-EFFORTS = (0.25, 0.5, 1.0)  # times the visits that params.yaml asks for
 PAIR_RESAMPLES = 20_000  # the ends of intervals that hold for all pairs at once lie far out
-
-
-def rungs(parameters: "BoostingParameters") -> list[tuple[float, ...]]:
-    """Configurations along the diagonal of the lists of margins, each with all margins of the last list."""
-    *before, last = parameters.margins
-    return [(*rung, margin) for rung in zip(*before, strict=False) for margin in last]
-
-
-def middle_rung(parameters: "BoostingParameters") -> tuple[float, ...]:
-    """Return the configuration in the middle of the rungs."""
-    return rungs(parameters)[len(rungs(parameters)) // 2]
 
 
 def evaluated(
@@ -108,8 +96,9 @@ def who_beats_whom(
 ) -> pd.DataFrame:
     """Gain at equal compute of every scheme (``training``) over every one that stands after it (``over``).
 
-    The intervals are those of one comparison at ``1 - (1 - confidence) / n`` for n pairs (Bonferroni), so that
-    all of them hold together.
+    The intervals are those of one comparison at ``1 - (1 - confidence) / n`` for n pairs (Bonferroni): for the
+    choice of test images all of them hold together. Seeds are drawn as well, but of three no interval can be
+    that wide: it ends at the worst of them.
     """
     averaged = mean_over_seeds(decisions.table)
     drawn = bootstrap(decisions, resamples, parameters.seed)
@@ -123,6 +112,15 @@ def who_beats_whom(
     return pd.DataFrame(rows)
 
 
+def both_ways(pairs: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of ``who_beats_whom``, and after them the same ones turned round."""
+    names = {"training": "over", "over": "training"}
+    turned = pairs.rename(columns=names).assign(
+        gain=-pairs["gain"], gain_low=-pairs["gain_high"], gain_high=-pairs["gain_low"]
+    )
+    return pd.concat([pairs, turned], ignore_index=True)
+
+
 def behind(tree: BranchTree, margins: Sequence[float]) -> BranchTree:
     """Return the branches of one configuration as a tree of their own, for thresholds of any kind."""
     rows = tree.rows(margins)
@@ -133,18 +131,14 @@ def behind(tree: BranchTree, margins: Sequence[float]) -> BranchTree:
 
 
 def by_rule(
-    trees: Iterable[BranchTree],
-    features: Features,
-    cost: CostModel,
-    parameters: "BoostingParameters",
-    max_drops: Sequence[float],
+    trees: Iterable[BranchTree], features: Features, cost: CostModel, parameters: "BoostingParameters"
 ) -> pd.DataFrame:
-    """What each scheme saves under each exit rule: branches behind the middle rung, the knob chosen on valid.
+    """Run the branches of each scheme behind the middle rung under every exit rule and knob.
 
     Returns
     -------
     DataFrame
-        ``training, rule, max_drop, knob, drop, reduction``, the last two on test, mean of the seeds.
+        ``training, rule, knob, valid_reduction, valid_drop, reduction, drop``, means of the seeds.
     """
     tally, terms = Tally(features, cost), calibration_terms(features, parameters)
     for tree, (name, rule) in itertools.product(trees, EXIT_RULES.items()):
@@ -152,45 +146,28 @@ def by_rule(
         for knob in rule.knobs:
             names = {"seed": tree.seed, "training": tree.scheme, "rule": name, "knob": knob}
             tally.add(names, *calibrator.calibrated([knob] * len(cost.branches)))
-    averaged = mean_over_seeds(tally.decisions().table)
-    best = [
-        allowed.loc[[allowed["valid_reduction"].idxmax()]].assign(max_drop=max_drop)
-        for max_drop in max_drops
-        for _, allowed in averaged[averaged["valid_drop"] <= max_drop].groupby(["training", "rule"], sort=False)
-    ]
-    columns = ["training", "rule", "max_drop", "knob", "drop", "reduction"]
-    return pd.concat([*best, pd.DataFrame(columns=columns)])[columns]
+    columns = ["training", "rule", "knob", "valid_reduction", "valid_drop", "reduction", "drop"]
+    return mean_over_seeds(tally.decisions().table)[columns]
 
 
-def accuracy_by_effort(
-    name: str,
-    features: Features,
-    branch_parameters: "BranchParameters",
-    boosting_parameters: "BoostingParameters",
-    met: Sequence[np.ndarray],
-    seed: int,
-    efforts: Sequence[float] = EFFORTS,
-) -> pd.DataFrame:
-    """Accuracy of each branch of a scheme, on the validation images that it meets, after fewer visits.
+def drop_at_equal_compute(curves: pd.DataFrame, split: str = "test") -> pd.DataFrame:
+    """Average the drop of each scheme and rule over the stretch of computation saved that all of them reach.
 
     Parameters
     ----------
-    name : of the scheme.
-    met : for each branch bool (N,), the validation images on which all schemes are compared.
+    curves : of ``by_rule``.
+    split : "test", or "valid" for what a choice may rest on.
 
     Returns
     -------
     DataFrame
-        ``training, branch, epochs, valid_accuracy``; a branch that is closed has no row.
+        ``training, rule, drop`` in points; nan where there is no such stretch.
     """
-    labels, rows = features["valid"].labels, []
-    for effort in efforts:
-        epochs = effort * branch_parameters.epochs
-        shorter = branch_parameters.model_copy(update={"epochs": epochs})
-        arguments = (SCHEMES[name], features, shorter, boosting_parameters, seed)
-        for each in train_tree(*arguments, chosen=[middle_rung(boosting_parameters)]):
-            if not each.closed:
-                right = (each.logits["valid"].argmax(1) == labels)[met[each.branch - 1]]
-                row = {"training": name, "branch": each.branch, "epochs": epochs}
-                rows.append(row | {"valid_accuracy": float(right.double().mean())})
-    return pd.DataFrame(rows)
+    prefix = "valid_" if split == "valid" else ""
+    reduction, drop = f"{prefix}reduction", f"{prefix}drop"
+    cells = {key: rows.sort_values(reduction) for key, rows in curves.groupby(["training", "rule"], sort=False)}
+    low = max(rows[reduction].min() for rows in cells.values())
+    high = min(rows[reduction].max() for rows in cells.values())
+    saved = np.linspace(low, high, 101) if low < high else np.full(1, np.nan)
+    rows = [(*key, np.interp(saved, each[reduction], each[drop]).mean()) for key, each in cells.items()]
+    return pd.DataFrame(rows, columns=["training", "rule", "drop"])

@@ -407,6 +407,42 @@ def changes_sides_if_near(confidence, thresholds):
     return (confidence - thresholds).abs() < 0.00195
 
 
+def soft_weights(excess, steepness):
+    return torch.sigmoid(-steepness * excess).prod(0)
+
+
+def soft_weights_turned(excess, steepness):
+    return torch.sigmoid(steepness * excess).prod(0)
+
+
+def soft_weights_of_the_last(excess, steepness):
+    return torch.sigmoid(-steepness * excess)[-1]
+
+
+def soft_weights_averaged(excess, steepness):
+    return torch.sigmoid(-steepness * excess).mean(0)
+
+
+def soft_weights_without_steepness(excess, steepness):
+    return torch.sigmoid(-10 * excess).prod(0)
+
+
+def may_be_best(low):
+    return [j for j in range(len(low)) if not (low[:, j] > 0).any()]
+
+
+def may_be_best_by_row(low):
+    return [i for i in range(len(low)) if (low[i] > 0).any()]
+
+
+def may_be_best_at_zero(low):
+    return [j for j in range(len(low)) if not (low[:, j] >= 0).any()]
+
+
+def may_be_best_only_if_ahead_of_all(low):
+    return [i for i in range(len(low)) if (low[i][~low[i].isnan()] > 0).all()]
+
+
 SOLUTIONS = {
     "pair": [pair],
     "leaks": [leaks],
@@ -425,6 +461,8 @@ SOLUTIONS = {
     "break_even": [break_even],
     "weights": [weights],
     "changes_sides": [changes_sides],
+    "soft_weights": [soft_weights],
+    "may_be_best": [may_be_best],
 }
 WRONG = {
     "pair": {
@@ -524,6 +562,17 @@ WRONG = {
         changes_sides_both_rounded: "the threshold stays what it is",
         changes_sides_if_near: "stays on its side",
     },
+    "soft_weights": {
+        soft_weights_turned: "who lies far below the threshold stays",
+        soft_weights_of_the_last: "are multiplied",
+        soft_weights_averaged: "are multiplied",
+        soft_weights_without_steepness: "the steepness times the distance",
+    },
+    "may_be_best": {
+        may_be_best_by_row: "then each may be the best",
+        may_be_best_at_zero: "zero is not ahead",
+        may_be_best_only_if_ahead_of_all: "then each may be the best",
+    },
 }
 
 
@@ -560,6 +609,8 @@ def data(splits, features, cascade_case, independent, terms, backbone, request):
         "break_even": (cost,),
         "weights": (10, 4),
         "changes_sides": (sure, outputs[3][0][named]),
+        "soft_weights": (torch.linspace(-1, 1, 40).view(2, 20), 5.0),
+        "may_be_best": (torch.tensor([[NAN, 0.1, -0.1], [-0.2, NAN, -0.3], [-0.1, 0.2, NAN]]),),
     }
 
 

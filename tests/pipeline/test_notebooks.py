@@ -225,9 +225,7 @@ def test_ctrl_c_ends_a_run_at_once_with_one_line_and_leaves_no_process(repositor
     running.send_signal(signal.SIGINT)
     _, errors = running.communicate(timeout=60)
     assert time.monotonic() - started < 5
-    assert (
-        errors.splitlines()[-1] == "run was interrupted: type the same again, and it goes on where it stopped"
-    )
+    assert errors.splitlines()[-1] == "run was interrupted: type the same again; what was finished is kept"
     assert "Traceback" not in errors
     assert children
     assert not psutil.wait_procs(children, timeout=5)[1]

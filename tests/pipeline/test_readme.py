@@ -15,6 +15,8 @@ TEXT = """# Title
 between
 <!-- claims: written by hand -->
 <!-- end of claims -->
+<!-- advice: written by hand -->
+<!-- end of advice -->
 """
 
 
@@ -29,6 +31,17 @@ def write_results(reports, drop, verdict):
     (reports / "metrics.json").write_text(json.dumps(numbers))
 
 
+def write_other_ways(folder):
+    folder.mkdir(parents=True)
+    rows = [("independent", 0.0, 0.0, 0.0), ("boosted", -0.2, -0.3, -0.1), ("mine", 0.3, 0.1, 0.5)]
+    standings = pd.DataFrame(rows, columns=["training", "gain", "gain_low", "gain_high"])
+    pd.concat([standings.assign(max_drop=drop) for drop in (0.5, 1.0)]).to_csv(folder / "standings.csv")
+    drops = {"CPM": (0.6, 0.5), "lucky on test": (0.7, 0.1), "best on valid": (0.4, 0.45)}
+    rows = [(rule, each, *drop) for rule, drop in drops.items() for each in (0.3, 0.5)]
+    rules = pd.DataFrame(rows, columns=["rule", "reduction", "valid_drop", "drop"])
+    rules.assign(training="independent", valid_reduction=rules["reduction"]).to_csv(folder / "rules.csv")
+
+
 @pytest.fixture
 def two_experiments(workspace, repository):
     parameters = yaml.safe_load((repository / "params.yaml").read_text())
@@ -40,7 +53,16 @@ def two_experiments(workspace, repository):
     (workspace / "reports" / "small" / "params.yaml").write_text(yaml.safe_dump(parameters))
     (workspace / "reports" / "experiments").mkdir()
     shutil.copy(workspace / "reports/small/tables/claims.csv", workspace / "reports/experiments/small.csv")
+    write_other_ways(workspace / "reports" / "measured" / "other_ways" / "clothes")
     return workspace
+
+
+def test_the_rule_that_is_advised_was_chosen_on_valid_and_the_leading_scheme_has_its_interval(two_experiments):
+    (line,) = [each for each in readme.filled(TEXT).splitlines() if each.startswith("- **clothes**")]
+    assert "1 of 2 schemes are ahead of independent branches by more than the interval" in line
+    assert "*mine* leads with +0.30 points (+0.10 to +0.50)" in line
+    assert "*best on valid* loses least there on valid; on test it loses 0.45 points" in line
+    assert line.endswith("and CPM 0.50.")
 
 
 def test_the_tables_hold_the_results_of_all_experiments_profiles_first(two_experiments):

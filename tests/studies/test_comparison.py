@@ -81,6 +81,13 @@ def test_equal_configurations_are_equal_in_every_resample(drawn):
     assert np.abs(drawn.drop[:, 1] - drawn.drop[:, 2]).max() > 0.1
 
 
+def test_draws_in_blocks_are_those_of_one_piece(decisions, drawn, monkeypatch):
+    monkeypatch.setattr(comparison, "AT_ONCE", 7)
+    in_blocks = comparison.bootstrap(decisions, RESAMPLES, seed=7)
+    assert in_blocks.drop == pytest.approx(drawn.drop, abs=1e-4)
+    assert in_blocks.reduction == pytest.approx(drawn.reduction, abs=1e-6)
+
+
 def test_the_draws_follow_from_the_seed(decisions, drawn):
     again, other = (comparison.bootstrap(decisions, RESAMPLES, seed) for seed in (7, 8))
     assert np.array_equal(again.drop, drawn.drop)

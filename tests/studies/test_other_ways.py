@@ -2,6 +2,7 @@ import dataclasses
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from made_up import made_up_features, made_up_tree
@@ -11,11 +12,10 @@ from btsee_lib.config import BoostingParameters
 from btsee_lib.cost import CostModel
 from btsee_lib.exit_rules import EXIT_RULES
 from btsee_lib.schemes import SCHEMES
-from btsee_lib.studies import other_ways
+from btsee_lib.studies import effort, other_ways
 from btsee_lib.trees import tree_of
 
 MARGINS = [[-0.1, 0.0, 0.2], [-0.2, 0.1, 0.3], [0.0, 0.2]]
-RUNGS = [(-0.1, -0.2), (0.0, 0.1), (0.2, 0.3)]
 EVALUATION = SimpleNamespace(resamples=60, seed=0, confidence=0.9, max_drops=[1.0, 30.0])
 
 
@@ -45,21 +45,9 @@ def decisions(some_features, parameters):
     return other_ways.evaluated(trees, some_features, cost, parameters)
 
 
-def test_rungs_go_down_the_lists_together_and_take_every_last_margin(parameters):
-    assert other_ways.rungs(parameters) == [(*rung, last) for rung in RUNGS for last in (0.0, 0.2)]
-    assert other_ways.middle_rung(parameters) in other_ways.rungs(parameters)
-    assert other_ways.middle_rung(parameters)[:2] == RUNGS[1]
-
-
-def test_behind_rungs_fewer_branches_are_trained_than_behind_all_margins(parameters):
-    chosen = other_ways.rungs(parameters)
-    behind = {each[:depth] for each in chosen for depth in range(3)}
-    assert len(behind) == 1 + 3 + 3 < 1 + 3 + 9
-
-
 def test_all_schemes_are_calibrated_on_survivors_behind_the_rungs(decisions, parameters):
     table = decisions.table
-    assert len(table) == 2 * 2 * len(other_ways.rungs(parameters))
+    assert len(table) == 2 * 2 * len(effort.rungs(parameters))
     assert set(table["calibration"]) == {"survivors"}
 
 
@@ -111,8 +99,16 @@ def test_intervals_that_hold_together_are_wider_the_more_pairs_there_are(decisio
     assert asked == pytest.approx([0.9] + 3 * [1 - 0.1 / 3])
 
 
+def test_pairs_turned_round_gain_the_opposite():
+    pairs = pd.DataFrame(
+        {"training": ["a"], "over": ["b"], "gain": [1.0], "gain_low": [-0.5], "gain_high": [2.0]}
+    )
+    rows = other_ways.both_ways(pairs).set_index("training").loc["b"]
+    assert rows.to_dict() == {"over": "a", "gain": -1.0, "gain_low": -2.0, "gain_high": 0.5}
+
+
 def test_branches_behind_given_margins_are_those_of_the_configuration(boosted_tree, boosting_parameters):
-    tree, margins = tree_of("boosted", 0, list(boosted_tree)), other_ways.middle_rung(boosting_parameters)
+    tree, margins = tree_of("boosted", 0, list(boosted_tree)), effort.middle_rung(boosting_parameters)
     alone = other_ways.behind(tree, margins)
     assert not alone.is_sequential
     assert alone.rows((9.0, 9.0, 9.0)) == [0, 1, 2]
@@ -121,40 +117,48 @@ def test_branches_behind_given_margins_are_those_of_the_configuration(boosted_tr
         assert alone.states[row] is tree.states[position]
 
 
-def test_under_every_rule_the_knob_is_chosen_on_valid(some_features, parameters):
+def test_every_rule_turns_its_knob_through_its_range_behind_one_configuration(some_features, parameters):
     generator = torch.Generator().manual_seed(3)
     trees = [made_up_tree("independent", seed, some_features, (1, 2, 3), generator) for seed in (0, 1)]
     cost = CostModel(stages=(10, 10, 10, 10), branches=(1, 1, 1))
-    table = other_ways.by_rule(trees, some_features, cost, parameters, [5.0, 40.0])
-    assert set(table["rule"]) <= set(EXIT_RULES)
-    assert {"confidence", "entropy", "CPM"} <= set(table["rule"])
-    assert len(table) == len(table.drop_duplicates(["training", "rule", "max_drop"]))
+    table = other_ways.by_rule(trees, some_features, cost, parameters)
+    expected = [(name, knob) for name, rule in EXIT_RULES.items() for knob in rule.knobs]
+    assert sorted(zip(table["rule"], table["knob"], strict=True)) == sorted(expected)
+    assert table["reduction"].dtype == float
     swapped = {
         "valid": some_features["valid"],
         "test": dataclasses.replace(some_features["test"], labels=some_features["test"].labels.flip(0)),
     }
-    again = other_ways.by_rule(trees, swapped, cost, parameters, [5.0, 40.0])
-    assert again["knob"].tolist() == table["knob"].tolist()
+    again = other_ways.by_rule(trees, swapped, cost, parameters)
+    assert again["valid_drop"].tolist() == table["valid_drop"].tolist()
     assert again["drop"].tolist() != table["drop"].tolist()
 
 
-def test_after_all_visits_a_branch_is_as_accurate_as_that_of_the_tree(
-    features, branch_parameters, boosting_parameters, boosted_tree
-):
-    middle = other_ways.middle_rung(boosting_parameters)
-    met = [torch.arange(1000) % 3 == number for number in range(3)]
-    arguments = (features, branch_parameters, boosting_parameters, met, 0)
-    table = other_ways.accuracy_by_effort("boosted", *arguments, efforts=(0.5, 1.0))
-    assert table["epochs"].tolist() == [2.0] * 3 + [4.0] * 3
-    for row in table[table["epochs"] == 4.0].itertuples():
-        node = next(each for each in boosted_tree if each.margins == middle[: row.branch - 1])
-        right = (node.logits["valid"].argmax(1) == features["valid"].labels)[met[row.branch - 1]]
-        assert row.valid_accuracy == pytest.approx(float(right.double().mean()))
+def curves(*cells):
+    rows = [(name, "CPM", saved, drop) for name, points in cells for saved, drop in points]
+    table = pd.DataFrame(rows, columns=["training", "rule", "reduction", "drop"])
+    return table.assign(valid_reduction=table["reduction"], valid_drop=table["drop"] + 1)
+
+
+def test_drops_are_averaged_over_the_computation_that_all_can_save():
+    found = other_ways.drop_at_equal_compute(
+        curves(("a", [(0.6, 2.0), (0.2, 0.0)]), ("b", [(0.4, 0.5), (0.8, 4.5)]))
+    )
+    assert found["drop"].tolist() == pytest.approx([1.5, 1.5])  # both from 0.4 to 0.6
+    valid = other_ways.drop_at_equal_compute(curves(("a", [(0.6, 2.0), (0.2, 0.0)])), "valid")
+    assert valid["drop"].tolist() == pytest.approx([2.0])
+
+
+def test_where_curves_do_not_overlap_there_is_no_drop_at_equal_compute():
+    found = other_ways.drop_at_equal_compute(
+        curves(("a", [(0.1, 0.0), (0.2, 0.1)]), ("b", [(0.4, 0.5), (0.8, 4)]))
+    )
+    assert found["drop"].isna().all()
 
 
 def test_every_scheme_of_the_table_trains_behind_the_rungs(features, branch_parameters, boosting_parameters):
     short = branch_parameters.model_copy(update={"epochs": 0.5})
-    chosen = [other_ways.middle_rung(boosting_parameters)]
+    chosen = [effort.middle_rung(boosting_parameters)]
     for name, scheme in SCHEMES.items():
         trained = list(boosting.train_tree(scheme, features, short, boosting_parameters, 0, chosen=chosen))
         assert [each.branch for each in trained] == [1, 2, 3], name

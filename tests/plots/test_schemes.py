@@ -1,0 +1,108 @@
+"""Figures of notebook 09 tell what stands in their tables."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib import pyplot as plt
+
+from btsee_lib.plots import FIGURES
+
+NAMES = ("independent", "boosted", "mine")
+
+
+@pytest.fixture
+def draw():
+    figures = []
+
+    def drawn(name, table):
+        figures.append(FIGURES[name](table))
+        return figures[-1]
+
+    yield drawn
+    for figure in figures:
+        plt.close(figure)
+
+
+def standings(gain_low):
+    rows = [
+        {
+            "training": name,
+            "max_drop": max_drop,
+            "gain": 0.2,
+            "gain_low": low,
+            "gain_high": 0.4,
+            "reduction": 0.5,
+        }
+        for max_drop in (0.5, 1.0)
+        for name, low in zip(NAMES, gain_low, strict=True)
+    ]
+    return pd.DataFrame(rows).assign(reduction=0.5, reduction_low=0.4, reduction_high=0.6, data_set="clothes")
+
+
+def test_the_title_counts_who_is_certainly_ahead(draw):
+    titles = [draw("scheme_standings", standings((0, low, -0.1))).axes[0] for low in (0.1, -0.1)]
+    assert [axes.get_title("left") for axes in titles] == [
+        "clothes: 1 of 2 ahead, one comparison at a time",
+        "clothes: 0 of 2 ahead, one comparison at a time",
+    ]
+
+
+def test_of_pairs_only_certain_gains_are_written_with_either_sign(draw):
+    rows = [("independent", "boosted", 0.3, 0.1, 0.5), ("independent", "mine", 0.2, -0.1, 0.5)]
+    rows += [("boosted", "mine", -0.4, -0.6, -0.1)]
+    columns = ["training", "over", "gain", "gain_low", "gain_high"]
+    (axes,) = draw("scheme_pairs", pd.DataFrame(rows, columns=columns).assign(data_set="clothes")).axes
+    assert sorted(text.get_text() for text in axes.texts if text.get_text()) == [
+        "+0.30",
+        "+0.40",
+        "-0.30",
+        "-0.40",
+    ]
+    assert axes.get_title("left") == "clothes: in 2 of 3 pairs the interval leaves out 0 (points)"
+
+
+def test_effort_is_drawn_as_what_is_gained_over_independent_branches_of_as_many_visits(draw):
+    rows = [(name, 2, epochs, 0.8 + plus / epochs) for plus, name in enumerate(NAMES) for epochs in (2.0, 4.0)]
+    rows += [(name, 1, 2.0, 0.5) for name in NAMES]
+    table = pd.DataFrame(rows, columns=["training", "branch", "epochs", "valid_accuracy"])
+    (axes,) = draw("scheme_effort", table.assign(data_set="clothes")).axes
+    lines = {line.get_label(): line.get_ydata() for line in axes.lines if line.get_label() in NAMES}
+    assert lines["independent"] == pytest.approx([0, 0])
+    assert lines["boosted"] == pytest.approx([50, 25])
+    assert axes.get_title("left") == "clothes, branch 2: boosted +50.0, then +25.0"
+
+
+def test_effort_is_drawn_where_a_branch_is_closed_or_nothing_stands_behind_the_first(draw):
+    rows = [("independent", 2, 2.0, 0.8), ("independent", 2, 4.0, 0.8), ("boosted", 2, 4.0, 0.9)]
+    table = pd.DataFrame(rows, columns=["training", "branch", "epochs", "valid_accuracy"]).assign(
+        data_set="clothes"
+    )
+    for part in (table, table[:2]):
+        assert draw("scheme_effort", part).axes[0].get_title("left") == "clothes, branch 2"
+
+
+def test_an_interval_without_width_is_drawn(draw):
+    table = standings((0, 0.1, 0.1)).assign(
+        reduction=-0.0512345, reduction_low=-0.0512345, reduction_high=-0.0512346
+    )
+    assert len(draw("scheme_standings", table).axes) == 2
+
+
+def test_the_title_sets_how_far_schemes_differ_beside_how_far_rules_do(draw):
+    drops = {("independent", "CPM"): 0.5, ("boosted", "CPM"): 0.7, ("independent", "entropy"): 1.5}
+    rows = [(*key, value) for key, value in drops.items()] + [("boosted", "entropy", 1.7)]
+    table = pd.DataFrame(rows, columns=["training", "rule", "drop"])
+    axes = draw("scheme_rules", table.assign(data_set="clothes")).axes[0]
+    told = "clothes: schemes differ by 0.14 points, rules by 0.71 (standard deviation)"
+    assert axes.get_title("left") == told
+    assert sorted(float(text.get_text()) for text in axes.texts) == [0.5, 0.7, 1.5, 1.7]
+
+
+def test_weights_of_schemes_are_drawn_against_the_excess(draw):
+    excess = np.linspace(-1, 1, 5)
+    table = pd.concat(
+        pd.DataFrame({"training": name, "excess": excess, "weight": float(number)})
+        for number, name in enumerate(NAMES)
+    )
+    (axes,) = draw("sample_weights", table).axes
+    assert [line.get_ydata()[0] for line in axes.lines[:3]] == [0.0, 1.0, 2.0]
