@@ -58,18 +58,14 @@ def simulate(
     return Exits(label, exit_taken, sure)
 
 
-def check_thresholds(thresholds: Tensor, number: int, classes: int | None = None) -> None:
-    """Raise a ValueError unless thresholds are (``number``, ``classes``), none of them nan."""
-    _check_shape(thresholds, number, classes)
-    if thresholds.isnan().any():
-        raise ValueError(UNSET)
-
-
-def _check_shape(thresholds: Tensor, number: int, classes: int | None = None) -> None:
+def check_thresholds(thresholds: Tensor, number: int, classes: int | None = None, values: bool = True) -> None:
+    """Raise a ValueError unless thresholds are (``number``, ``classes``), none of them nan if ``values``."""
     if thresholds.ndim != 2 or thresholds.shape != (number, classes or thresholds.shape[1]):
         raise ValueError(
             f"thresholds are {tuple(thresholds.shape)}: expected ({number}, {classes or 'classes'})"
         )
+    if values and thresholds.isnan().any():
+        raise ValueError(UNSET)
 
 
 class Cascade(nn.Module):
@@ -147,7 +143,7 @@ class Cascade(nn.Module):
         return Exits(label, exit_taken, confidence)
 
     def _check_images(self, images: Tensor) -> None:
-        _check_shape(self.thresholds, len(self.branches))  # someone may have set others
+        check_thresholds(self.thresholds, len(self.branches), values=False)  # someone may have set others
         if not isinstance(images, Tensor):
             raise ValueError(f"images are of the type {type(images).__name__}: give a tensor, normalised")
         shape = self.image_shape or tuple(images.shape[1:])

@@ -181,7 +181,7 @@ def kept_promises(table: pd.DataFrame) -> Figure:
         axes.set(title=title, xlabel=label, ylim=(len(table) - 0.5, -0.8))
     together = 100 * table["kept_together"]
     panels[0].plot(together, range(len(table)), "D", mfc="none", color=INK, label="all classes together")
-    panels[0].legend(loc="lower left", fontsize=8)
+    panels[0].legend(loc="upper right", fontsize=8)
     panels[0].set_yticks(range(len(table)), table["rule"])
     panels[0].set_xlim(0, 104)
     if table["kept"].notna().any():  # where nothing leaves, nothing has been promised

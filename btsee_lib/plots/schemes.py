@@ -1,10 +1,8 @@
 """The figures of notebook 09: every way to train a cascade beside the others."""
 
-import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib import pyplot as plt
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from btsee_lib.evaluation import BTS_EE, CALIBRATION_ALONE
@@ -16,11 +14,10 @@ from btsee_lib.plots.style import (
     INK,
     RULE_COLOURS,
     drawn_from_table,
+    headline,
     panels_of,
 )
 from btsee_lib.studies.other_ways import both_ways
-
-SHOWN_DROP = 1.0  # points of accuracy: of the allowed drops, the one that figures show
 
 
 @drawn_from_table
@@ -44,28 +41,18 @@ def sample_weights(table: pd.DataFrame) -> Figure:
 
 @drawn_from_table
 def scheme_standings(table: pd.DataFrame) -> Figure:
-    """Gain at equal compute and MACs saved, a row a scheme (``other_ways.standings``, with ``data_set``)."""
-    groups = list(table.groupby("data_set", sort=False))
-    figure, panels = plt.subplots(len(groups), 2, figsize=(10, 3.6 * len(groups)), squeeze=False, sharey="row")
-    for (data_set, rows), (left, right) in zip(groups, panels, strict=True):
-        rows = rows[rows["max_drop"] == SHOWN_DROP].sort_values("gain")
-        _dots(left, rows, "gain", 1, BLUE)
-        left.axvline(0, color=INK, lw=1)
+    """Gain at equal compute, a row a scheme (``other_ways.standings``, with ``data_set``)."""
+    figure, panels = panels_of(table["data_set"].unique(), 6, 3.8, sharey=True)
+    for data_set, axes in panels.items():
+        rows = table[table["data_set"] == data_set].drop_duplicates("training").sort_values("gain")
         others = rows[rows["training"] != CALIBRATION_ALONE.training]
+        reach = [rows["gain"] - rows["gain_low"], rows["gain_high"] - rows["gain"]]
+        axes.errorbar(rows["gain"], rows["training"], xerr=reach, fmt="o", color=BLUE, lw=1.5)
+        axes.axvline(0, color=INK, lw=1)
         ahead = f"{int(others['gain_low'].gt(0).sum())} of {len(others)} ahead, one comparison at a time"
-        left.set(xlabel="accuracy gained at equal compute over independent branches (points)")
-        left.set_title(f"{data_set}: {ahead}")
-        _dots(right, rows, "reduction", 100, GREY)
-        right.set(xlabel="MACs saved (%)", title=f"chosen on valid for a drop of at most {SHOWN_DROP:g} point")
+        axes.set(xlabel="accuracy gained at equal compute over independent branches (points)")
+        axes.set_title(f"{data_set}: {ahead}")
     return figure
-
-
-def _dots(axes: Axes, rows: pd.DataFrame, measure: str, scale: float, colour: str) -> None:
-    """A dot a scheme, with its interval."""
-    value = scale * rows[measure]
-    reach = [value - scale * rows[f"{measure}_low"], scale * rows[f"{measure}_high"] - value]
-    reach = [each.clip(lower=0) for each in reach]  # where all draws are equal, the last digit may differ
-    axes.errorbar(value, rows["training"], xerr=reach, fmt="o", color=colour, lw=1.5)
 
 
 @drawn_from_table
@@ -94,24 +81,22 @@ def scheme_pairs(table: pd.DataFrame) -> Figure:
 def scheme_effort(table: pd.DataFrame) -> Figure:
     """Gain over independent branches of as many visits, by the visits (``effort.accuracy_by_effort``)."""
     later = table[table["branch"] > 1]
-    groups = list(later.groupby(["data_set", "branch"], sort=False))
-    figure, panels = panels_of([key for key, _ in groups], 4, 3.6, beside=2, sharey=True)
-    for (data_set, branch), rows in groups:
-        axes = panels[data_set, branch]
-        accuracy = 100 * rows.pivot(index="epochs", columns="training", values="valid_accuracy")
-        gains = accuracy.sub(accuracy[CALIBRATION_ALONE.training], axis=0)[rows["training"].unique()]
-        for place, name in enumerate(gains.columns):
-            style = "-" if place < len(RULE_COLOURS) else "--"
-            colour = RULE_COLOURS[place % len(RULE_COLOURS)]
-            axes.plot(gains.index, gains[name], style, marker="o", ms=4, color=colour, label=name)
-        axes.axhline(0, color=INK, lw=1)
-        title = f"{data_set}, branch {branch}"
-        if BTS_EE.training in gains and gains[BTS_EE.training].notna().all():
-            few, many = gains[BTS_EE.training].iloc[[0, -1]]
-            title += f": boosted {few:+.1f}, then {many:+.1f}"
-        axes.set(xlabel="visits (epochs)", title=title, xticks=np.unique(gains.index))
-    figure.axes[0].set_ylabel("accuracy on survivors of valid,\ngained over independent (points)")
-    figure.axes[len(groups) - 1].legend(**BESIDE)
+    groups = dict(list(later.groupby(["data_set", "branch"], sort=False)))
+    names = later["training"].unique()
+    figure, panels = panels_of(list(groups), 3.6, 4.4, beside=1, sharey=True)
+    for (data_set, branch), axes in panels.items():
+        accuracy = groups[data_set, branch].pivot(index="training", columns="epochs", values="valid_accuracy")
+        gains = 100 * (accuracy - accuracy.loc[CALIBRATION_ALONE.training]).reindex(names)
+        farthest = max(gains.abs().max(axis=None), 1)
+        look = {"cmap": "PuOr_r", "vmin": -farthest, "vmax": farthest, "linewidths": 1, "cbar": False}
+        sns.heatmap(gains, annot=True, fmt="+.1f", annot_kws={"size": 9}, ax=axes, **look)
+        axes.set(xlabel="visits (epochs)", ylabel="", title=f"{data_set}, branch {branch}")
+    (data_set, branch), axes = next(iter(panels.items()))
+    gains = groups[data_set, branch].pivot(index="epochs", columns="training", values="valid_accuracy")
+    if BTS_EE.training in gains:
+        gained = 100 * (gains[BTS_EE.training] - gains[CALIBRATION_ALONE.training]).dropna()
+        told = ", ".join(f"{value:+.1f} with {epochs:g}" for epochs, value in gained.iloc[[0, -1]].items())
+        headline(figure, f"Points gained on survivors; boosted at branch {branch}: {told} epochs")
     return figure
 
 
@@ -123,10 +108,11 @@ def scheme_rules(table: pd.DataFrame) -> Figure:
         rows = table[table["data_set"] == data_set]
         grid = rows.pivot(index="training", columns="rule", values="drop")
         grid = grid.loc[rows["training"].unique(), rows["rule"].unique()]
-        by_scheme, by_rule = (float(grid.std(axis=axis).mean()) for axis in (0, 1))
+        beyond = grid - grid.loc[CALIBRATION_ALONE.training]
+        scheme, rule = beyond.stack().idxmax()
         bar = {"label": "accuracy drop at equal compute (points)"}
         sns.heatmap(grid, annot=True, fmt=".2f", ax=axes, cbar_kws=bar, **HEAT)
-        told = f"schemes differ by {by_scheme:.2f} points, rules by {by_rule:.2f}"
-        axes.set(xlabel="", ylabel="", title=f"{data_set}: {told} (standard deviation)")
+        told = f"{scheme}, under {rule}, loses {beyond.loc[scheme, rule]:.1f} points more than independent"
+        axes.set(xlabel="", ylabel="", title=f"{data_set}: {told}")
         axes.set_xticklabels(grid.columns, rotation=30, ha="right")
     return figure

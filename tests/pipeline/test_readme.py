@@ -61,8 +61,8 @@ def test_the_rule_that_is_advised_was_chosen_on_valid_and_the_leading_scheme_has
     (line,) = [each for each in readme.filled(TEXT).splitlines() if each.startswith("- **clothes**")]
     assert "1 of 2 schemes are ahead of independent branches by more than the interval" in line
     assert "*mine* leads with +0.30 points (+0.10 to +0.50)" in line
-    assert "*best on valid* loses least there on valid; on test it loses 0.45 points" in line
-    assert line.endswith("and CPM 0.50.")
+    assert "*best on valid* drops least there on valid; on test its drop is +0.45 points" in line
+    assert line.endswith("and that of CPM +0.50.")
 
 
 def test_the_tables_hold_the_results_of_all_experiments_profiles_first(two_experiments):
