@@ -104,6 +104,6 @@ def _of_rules(curves: pd.DataFrame) -> str:
     )
     chosen = valid.idxmin()
     return (
-        f"Of the exit rules *{chosen}* drops least there on valid; on test its drop is {test[chosen]:+.2f} points, "
-        f"averaged over all that every rule can save, and that of CPM {test['CPM']:+.2f}."
+        f"Of the exit rules *{chosen}* drops least there on valid; on test its drop is {test[chosen]:+.2f} "
+        f"points, averaged over all that every rule can save, and that of CPM {test['CPM']:+.2f}."
     )

@@ -58,7 +58,8 @@ def test_margins_of_classes_of_another_number_are_refused_before_the_data_are_th
 
 
 def test_every_published_data_set_has_its_number_of_classes():
-    assert set(limits.CLASSES) == set(DATA_SETS) - {"folder"}
+    ours = set(DATA_SETS) - {"elpv"}  # industrial/ adds it, where its tests were read before
+    assert set(limits.CLASSES) == ours - {"folder"}
 
 
 def test_the_toy_experiments_give_every_key_two_other_values(repository):

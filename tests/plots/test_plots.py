@@ -238,7 +238,7 @@ def table_of(name):
 NO_LEGEND = {
     *("nearest_mean_confusion", "accuracy_by_clarity", "stage_costs", "confusion", "class_precision"),
     *("thresholds", "equal_compute", "equal_margins", "cascade", "class_exits"),
-    *("latency_by_exit", "kept_promises"),
+    *("latency_by_exit", "scheme_standings", "scheme_pairs", "scheme_effort", "scheme_rules"),
 }
 PANELS = {"stage_costs": 3, "learning_curve": 2, "covariance_shift": 2, "threshold_search": 2}
 PANELS |= {
@@ -249,7 +249,7 @@ PANELS |= {
     "equal_compute": 3,
     "equal_margins": 2,
 }
-PANELS |= {"branch_kinds": 3, "learning_curves": 3}
+PANELS |= {"branch_kinds": 3, "learning_curves": 3, "scheme_effort": 2}
 PANELS |= {"exit_times": 2, "time_against_macs": 2, "throughput": 2, "static_networks": 2, "scaling": 4}
 
 
