@@ -32,10 +32,13 @@ def load(
     if path is not None:
         return image_folder.load(folder, seed=seed, path=path, image_size=image_size)
 
+    archive = folder / ARCHIVE
+
     def find() -> Path:
         arrays_size = 2 * IMAGES * 3 * (image_size or SIDE) ** 2  # pixels as they arrive, and put in order
-        fetch(mirrors, folder / ARCHIVE, SIZE, MD5, more_space=arrays_size)
+        fetch(mirrors, archive, SIZE, MD5, more_space=arrays_size)
         check_space(folder, arrays_size)
-        return folder / ARCHIVE
+        return archive
 
-    return image_store.ensure(folder / "arrays", find, f"md5 {MD5}", image_size, seed)
+    arrays = image_store.place_of(folder, archive, image_size, seed)
+    return image_store.ensure(arrays, find, f"md5 {MD5}", image_size, seed)

@@ -4,8 +4,10 @@ The library pooch fetches it and compares its md5 before it gets its final name.
 is not resumed: the next mirror, or the next run, starts anew.
 """
 
+import functools
 import hashlib
 import shutil
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from btsee_lib.errors import DataError
 
 TIMEOUT = (10, 60)  # seconds: to connect, and between two pieces
 PIECE_BYTES = 2**20
+PACE_SECONDS, PACE_BYTES = 60, 2**16  # a server that sends less in that time is given up
 
 
 def fetch(mirrors: Sequence[str], target: Path, size: int, md5: str, more_space: int = 0) -> None:
@@ -49,9 +52,7 @@ def fetch(mirrors: Sequence[str], target: Path, size: int, md5: str, more_space:
     for mirror in mirrors:
         try:
             with tqdm(total=size, desc=target.name, unit="B", unit_scale=True, leave=False) as bar:
-                # As it is: an archive must not be unpacked on its way.
-                headers = {"Accept-Encoding": "identity"}
-                downloader = pooch.HTTPDownloader(bar, PIECE_BYTES, timeout=TIMEOUT, headers=headers)
+                downloader = functools.partial(_stream, bar)
                 whole = pooch.retrieve(mirror, f"md5:{md5}", target.name, partial, downloader=downloader)
             Path(whole).chmod(0o644)  # like any other file, not for its owner alone
             Path(whole).replace(target)
@@ -65,6 +66,25 @@ def fetch(mirrors: Sequence[str], target: Path, size: int, md5: str, more_space:
         f"{target.name} could not be downloaded: {'; '.join(failures) or 'data.mirrors is empty'}. Connect to "
         f"a network and run again, put the file into {target.parent}, or name it in data.path"
     )
+
+
+def _stream(bar: tqdm, mirror: str, path: str, _: object) -> None:
+    """Write what a mirror sends into a file, as long as it keeps pace: pooch's own would wait for ever."""
+    import requests
+
+    headers = {"Accept-Encoding": "identity"}  # an archive must not be unpacked on its way
+    answer = requests.get(mirror, stream=True, timeout=TIMEOUT, headers=headers)
+    with answer, Path(path).open("wb") as file:
+        answer.raise_for_status()
+        since, received = time.monotonic(), 0
+        while piece := answer.raw.read1(PIECE_BYTES):
+            file.write(piece)
+            bar.update(len(piece))
+            received += len(piece)
+            if time.monotonic() - since > PACE_SECONDS:
+                if received < PACE_BYTES:
+                    raise TimeoutError(f"it sends no more than {received:,} bytes in {PACE_SECONDS} seconds")
+                since, received = time.monotonic(), 0
 
 
 def reason_of(problem: BaseException) -> str:

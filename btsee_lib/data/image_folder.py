@@ -16,4 +16,5 @@ def load(folder: Path, *, seed: int = 0, path: Path | None = None, image_size: i
     if path is None:
         raise DataError("data.path is not set: name the folder or archive of your pictures in params.yaml")
     identity = image_store.identity_of(path)
-    return image_store.ensure(folder / "arrays", lambda: path, identity, image_size, seed)
+    arrays = image_store.place_of(folder, path, image_size, seed)
+    return image_store.ensure(arrays, lambda: path, identity, image_size, seed)

@@ -6,6 +6,7 @@ seed it is made anew. The folder gets its final name only when it is whole.
 
 import hashlib
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -51,6 +52,16 @@ def ensure(folder: Path, find: Callable[[], Path], identity: str, image_size: in
         source = find()
         replace_folder(folder, lambda partial: _make(partial, source, recipe))
     return load(folder)
+
+
+def place_of(folder: Path, source: Path, image_size: int | None, seed: int) -> Path:
+    """Tell where the arrays of a source lie in the folder of its data set, so that others lie elsewhere.
+
+    Contents that change are read anew into the same place. Two experiments, of other pictures or of the same in
+    another size, may so run at the same time.
+    """
+    asked = f"{source.resolve()} {image_size} {seed}"
+    return folder / f"arrays-{hashlib.blake2b(os.fsencode(asked), digest_size=4).hexdigest()}"
 
 
 def identity_of(source: Path) -> str:

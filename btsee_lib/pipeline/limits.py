@@ -37,10 +37,11 @@ def check() -> None:
     """
     check_params()
     here = read_yaml(current_experiment().parameters)
+    read = {name: params(name) for name in here}
     for key, (most, reason) in MOST.items():
         section, name = key.split(".")
-        if section in here:
-            _check_most(key, getattr(params(section), name), most, reason)
+        if section in read:
+            _check_most(key, getattr(read[section], name), most, reason)
     boosting, data = params("boosting"), params("data")
     if params("backbone").momentum == 0:
         raise ParameterError(

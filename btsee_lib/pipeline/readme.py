@@ -29,9 +29,11 @@ def write_readme() -> None:
 
 def filled(text: str) -> str:
     """Return the text of a README with its tables as the results in git have them."""
-    for name, table in {"headline": headline, "claims": claims, "advice": advice}.items():
+    homes = experiments()
+    blocks = {"headline": headline(homes), "claims": claims(homes), "advice": advice()}
+    for name, lines in blocks.items():
         block = re.compile(rf"(<!-- {name}: [^>]*-->\n).*?(<!-- end of {name} -->)", re.DOTALL)
-        rows = "\n".join(table(experiments())) + "\n"
+        rows = "\n".join(lines) + "\n"
         text, number = block.subn(lambda found, rows=rows: f"{found[1]}{rows}{found[2]}", text)
         if number != 1:
             raise ValueError(f"{README} has {number} tables '{name}' between their comments: keep one")
@@ -78,7 +80,7 @@ def claims(homes: dict[str, Path]) -> list[str]:
     return rows + [f"| {' | '.join(row)} |" for row in side_by_side(tables).itertuples(index=False)]
 
 
-def advice(_: dict[str, Path]) -> list[str]:
+def advice() -> list[str]:
     """Which scheme and which exit rule to take, in two sentences a data set (notebook 09)."""
     return [
         f"- **{data_set}**: {_of_schemes(tables['standings'])} {_of_rules(tables['rules'])}"

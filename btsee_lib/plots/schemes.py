@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 
 from btsee_lib.evaluation import BTS_EE, CALIBRATION_ALONE
 from btsee_lib.plots.style import (
+    AROUND_ZERO,
     BESIDE,
     BLUE,
     GREY,
@@ -69,8 +70,8 @@ def scheme_pairs(table: pd.DataFrame) -> Figure:
             for each in ("gain", "words")
         )
         farthest = table["gain"].abs().max()
-        look = {"cmap": "PuOr_r", "vmin": -farthest, "vmax": farthest, "linewidths": 1, "cbar": False}
-        sns.heatmap(gains, annot=words.fillna(""), fmt="", annot_kws={"size": 8}, ax=axes, **look)
+        look = AROUND_ZERO | {"vmin": -farthest, "vmax": farthest, "annot_kws": {"size": 8}}
+        sns.heatmap(gains, annot=words.fillna(""), fmt="", ax=axes, **look)
         told = f"in {certain.sum() // 2} of {len(both) // 2} pairs the interval leaves out 0 (points)"
         axes.set(xlabel="over", ylabel="gain of", title=f"{data_set}: {told}")
         axes.set_xticklabels(names, rotation=40, ha="right")
@@ -81,20 +82,19 @@ def scheme_pairs(table: pd.DataFrame) -> Figure:
 def scheme_effort(table: pd.DataFrame) -> Figure:
     """Gain over independent branches of as many visits, by the visits (``effort.accuracy_by_effort``)."""
     later = table[table["branch"] > 1]
-    groups = dict(list(later.groupby(["data_set", "branch"], sort=False)))
-    names = later["training"].unique()
-    figure, panels = panels_of(list(groups), 3.6, 4.4, beside=1, sharey=True)
+    names, gains = later["training"].unique(), {}
+    for group, rows in later.groupby(["data_set", "branch"], sort=False):
+        accuracy = rows.pivot(index="training", columns="epochs", values="valid_accuracy")
+        gains[group] = 100 * (accuracy - accuracy.loc[CALIBRATION_ALONE.training]).reindex(names)
+    figure, panels = panels_of(list(gains), 3.6, 4.4, beside=1, sharey=True)
     for (data_set, branch), axes in panels.items():
-        accuracy = groups[data_set, branch].pivot(index="training", columns="epochs", values="valid_accuracy")
-        gains = 100 * (accuracy - accuracy.loc[CALIBRATION_ALONE.training]).reindex(names)
-        farthest = max(gains.abs().max(axis=None), 1)
-        look = {"cmap": "PuOr_r", "vmin": -farthest, "vmax": farthest, "linewidths": 1, "cbar": False}
-        sns.heatmap(gains, annot=True, fmt="+.1f", annot_kws={"size": 9}, ax=axes, **look)
+        farthest = max(gains[data_set, branch].abs().max(axis=None), 1)
+        look = AROUND_ZERO | {"vmin": -farthest, "vmax": farthest, "annot_kws": {"size": 9}}
+        sns.heatmap(gains[data_set, branch], annot=True, fmt="+.1f", ax=axes, **look)
         axes.set(xlabel="visits (epochs)", ylabel="", title=f"{data_set}, branch {branch}")
-    (data_set, branch), axes = next(iter(panels.items()))
-    gains = groups[data_set, branch].pivot(index="epochs", columns="training", values="valid_accuracy")
-    if BTS_EE.training in gains:
-        gained = 100 * (gains[BTS_EE.training] - gains[CALIBRATION_ALONE.training]).dropna()
+    (_, branch), first = next(iter(gains.items()))
+    if BTS_EE.training in first.index:
+        gained = first.loc[BTS_EE.training].dropna()
         told = ", ".join(f"{value:+.1f} with {epochs:g}" for epochs, value in gained.iloc[[0, -1]].items())
         headline(figure, f"Points gained on survivors; boosted at branch {branch}: {told} epochs")
     return figure

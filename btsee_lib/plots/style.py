@@ -22,6 +22,7 @@ BRANCH_COLOURS = (SKY, BLUE, INK, PURPLE, GREEN)  # of branch 1, 2, ...
 RULE_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, INK, GREY, AMBER)
 BESIDE = {"loc": "center left", "bbox_to_anchor": (1, 0.5), "fontsize": 9}  # a legend right of its panel
 HEAT = {"cmap": "Blues", "linewidths": 1}  # of a heat map of numbers between 0 and 1
+AROUND_ZERO = {"cmap": "PuOr_r", "linewidths": 1, "cbar": False}  # of one of gains and losses
 FIGURES: dict[str, Callable[[pd.DataFrame], Figure]] = {}
 
 sns.set_theme(style="whitegrid", font="DejaVu Sans")

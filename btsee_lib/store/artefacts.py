@@ -29,7 +29,7 @@ from btsee_lib.store.code import digests_of_code
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-TEXTS = {"label", "name", "first_label", "first_name"}  # of names; a "class" may be a number
+TEXTS = {"class", "label", "name", "first_label", "first_name"}  # columns of names
 FINGERPRINT = "fingerprint.json"
 
 

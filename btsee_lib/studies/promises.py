@@ -23,15 +23,15 @@ from btsee_lib.trees import BranchTree
 from btsee_lib.uncertainty import ratio_interval, share_interval
 
 # The columns of a table of promises without rows: nothing leaves at any branch.
-PROMISE = "seed calibration margin branch class bar exits precision low high at_ceiling broken".split()
+PROMISE = "seed calibration margin branch class_number bar exits precision low high at_ceiling broken".split()
 
 
 @dataclass(frozen=True)
 class Promises:
     """How the precision of what leaves on test compares with the bar that was met on valid.
 
-    ``table`` has one row a seed, calibration, margin, branch and class with exits: ``bar``, ``exits``
-    (test samples that leave there as that class), ``precision`` with ``low`` and ``high`` (Wilson),
+    ``table`` has one row a seed, calibration, margin, branch and class with exits: ``class_number``, ``bar``,
+    ``exits`` (test samples that leave there as that class), ``precision`` with ``low`` and ``high`` (Wilson),
     ``at_ceiling`` (the bar is the ceiling: one mistake misses it), and ``broken`` (the bar is below
     the ceiling and above the interval). ``missing`` and ``exits``, for each calibration and branch,
     are float64 (N,): for every test image its exits there, and by how much they miss their bars.
@@ -84,7 +84,7 @@ def _kept(label: Tensor, right: Tensor, bars: Tensor, parameters: BoostingParame
             low, high = share_interval(hits, number)
             at_ceiling = bar >= parameters.bar_ceiling
             row = {
-                "class": c,
+                "class_number": c,
                 "bar": bar,
                 "exits": number,
                 "precision": hits / number,

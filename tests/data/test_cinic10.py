@@ -76,7 +76,7 @@ def refused(load, folder):
         with pytest.raises(DataError) as caught:
             load(*servers, **options)
         assert "\n" not in str(caught.value)
-        assert not (folder / "arrays").exists()
+        assert not list(folder.glob("arrays*"))
         return str(caught.value)
 
     return message_of
@@ -119,8 +119,8 @@ def test_the_archive_is_downloaded_and_becomes_three_splits_of_ten_classes(load,
         paths = paths_of(split, name, splits.classes)
         assert sorted(paths) == sorted(path for path in pictures if path.startswith(f"{name}/"))
         assert_rows_belong_together(split, paths, pictures)
-        assert is_mapped(split.images, folder / "arrays" / f"{name}_images.npy")
-    assert {path.suffix for path in (folder / "arrays").iterdir()} == {".npy", ".json", ".csv"}
+        assert is_mapped(split.images, *folder.glob(f"arrays-*/{name}_images.npy"))
+    assert {path.suffix for path in folder.glob("arrays-*/*")} == {".npy", ".json", ".csv"}
     assert splits.source.startswith(f"{cinic10.ARCHIVE} (md5 {cinic10.MD5}): 120 images read")
 
 
@@ -270,7 +270,7 @@ def test_exactly_the_test_images_that_are_copies_are_left_out_on_demand(load, fo
     assert len(before) - len(after) == len(left_out) == 3
     assert left_out - twice == {"test/ship/cifar10-train-of-train.png", "test/airplane/n2_of_valid.png"}
     assert_rows_belong_together(splits.test, after, everything)
-    assert is_mapped(splits.test.images, folder / "arrays" / "test_images.npy")
+    assert is_mapped(splits.test.images, *folder.glob("arrays-*/test_images.npy"))
     for name in ("train", "valid"):
         assert torch.equal(getattr(splits, name).images, getattr(whole, name).images)
 

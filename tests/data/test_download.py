@@ -1,11 +1,14 @@
+import contextlib
 import errno
 import hashlib
 import shutil
+import time
+from pathlib import Path
 
-import pooch
 import pytest
 from loopback import altered, breaks_off, honest, not_found, redirects_to_nonsense, serving
 
+from btsee_lib.data import download
 from btsee_lib.data.download import fetch, md5_of, reason_of
 from btsee_lib.errors import DataError
 
@@ -90,8 +93,6 @@ def test_the_first_mirror_that_serves_is_taken(target, serve):
         (never_satisfied, "416 Client Error"),
         (lies_about_ranges, "MD5 hash"),
         (not_found, "404 Client Error: Not Found"),
-        (claims_compression, "while decompressing data"),
-        (nonsensical_length, "many"),
         (no_http, "nonsense"),
     ],
 )
@@ -101,6 +102,26 @@ def test_a_mirror_that_misbehaves_is_named_with_its_reason_and_the_next_serves(t
     assert message.startswith(f"archive.tar.gz could not be downloaded: {bad.address} (")
     assert reason in message
     fetched(target, bad, serve(honest))
+
+
+@pytest.mark.parametrize("manner", [claims_compression, nonsensical_length])
+def test_bytes_are_taken_as_they_are_sent_whatever_the_header_claims(target, serve, manner):
+    fetched(target, serve(manner))
+
+
+def drips(request, content):
+    """Promise all and send a byte now and then, for ever."""
+    with contextlib.suppress(OSError):
+        honest(request, b"", len(content))
+        for number in range(len(content)):
+            request.wfile.write(content[number : number + 1])
+            time.sleep(0.05)
+
+
+def test_a_mirror_that_sends_hardly_anything_is_given_up_and_the_next_serves(target, serve, monkeypatch):
+    monkeypatch.setattr(download, "PACE_SECONDS", 0.3)
+    assert "it sends no more than" in refused(target, serve(drips))
+    fetched(target, serve(drips), serve(honest))
 
 
 def test_without_a_network_each_mirror_is_named_with_what_to_do(target, serve):
@@ -153,12 +174,11 @@ def test_a_small_disk_is_found_before_anything_is_asked_for(target, serve, monke
 def interrupt(monkeypatch, problem):
     """Let a download stop after some bytes."""
 
-    def stopped(self, url, output_file, pooch):
-        with open(output_file, "wb") as file:  # noqa: PTH123
-            file.write(CONTENT[:100])
+    def stopped(bar, mirror, path, _):
+        Path(path).write_bytes(CONTENT[:100])
         raise problem
 
-    monkeypatch.setattr(pooch.HTTPDownloader, "__call__", stopped)
+    monkeypatch.setattr(download, "_stream", stopped)
 
 
 def test_a_full_disk_is_named_with_its_remedy(target, serve, monkeypatch):

@@ -45,7 +45,7 @@ def refused(load, tmp_path):
         with pytest.raises(DataError) as caught:
             load(path, **options)
         assert "\n" not in str(caught.value)
-        assert not (tmp_path / "data" / "folder" / "arrays").exists()
+        assert not list((tmp_path / "data").glob("folder/arrays*"))
         return str(caught.value)
 
     return message_of
@@ -130,13 +130,25 @@ def test_pictures_have_one_channel_if_all_are_grey(load, split, tmp_path):
 
 def test_another_picture_in_the_folder_makes_the_arrays_anew_and_nothing_else_does(load, split, tmp_path):
     path = write_folder(tmp_path / "mine", split)
-    arrays = tmp_path / "data" / "folder" / "arrays"
     load(path)
+    (arrays,) = (tmp_path / "data" / "folder").iterdir()
     made = arrays.stat().st_mtime_ns
     load(path)
     assert arrays.stat().st_mtime_ns == made
     write_folder(path, {"train/cat/more.png": next(iter(split.values()))})
     assert b"more.png" in load(path).train.names
+    assert list((tmp_path / "data" / "folder").iterdir()) == [arrays]
+
+
+def test_two_experiments_on_other_pictures_or_sizes_do_not_disturb_each_other(load, split, tmp_path):
+    few = {path: content for path, content in split.items() if "/cat/" in path or "/dog/" in path}
+    mine, yours = write_folder(tmp_path / "a" / "mine", split), write_folder(tmp_path / "b" / "mine", few)
+    asked = [(mine, {}), (yours, {}), (mine, {"seed": 1}), (mine, {"image_size": 16})]
+    first = [load(path, **options) for path, options in asked]
+    made = {path: path.stat().st_mtime_ns for path in (tmp_path / "data" / "folder").iterdir()}
+    assert len(made) == 4
+    assert [load(path, **options).digest for path, options in asked] == [each.digest for each in first]
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "data" / "folder").iterdir()} == made
 
 
 def test_no_path_is_refused_with_the_remedy(refused):
@@ -272,7 +284,8 @@ def test_what_was_read_and_left_out_is_told_by_split_and_class(load, split, tmp_
         "elsewhere/dog/1.png": split[names[1]],
     }
     load(write_folder(tmp_path / "mine", split | others))
-    table = pd.read_csv(tmp_path / "data/folder/arrays/reading.csv", keep_default_na=False)
+    (path,) = (tmp_path / "data" / "folder").glob("arrays-*/reading.csv")
+    table = pd.read_csv(path, keep_default_na=False)
     assert table[["found", "read", "left_out"]].sum().tolist() == [57, 53, 4]
     rows = table.set_index(["split", "class"])
     assert rows.loc[("test", "cat")].tolist() == [

@@ -318,10 +318,17 @@ def test_a_file_that_would_run_code_is_refused(tmp_path):
 
 @pytest.mark.parametrize("names", [["None", "NA", "nan"], ["001", "02", "3"], ["", "null", "1e5"]])
 def test_names_of_classes_stay_text_in_tables(tmp_path, names):
-    columns = {"label": names, "name": names, "predicted": names, "exit": [1, 2, 3], "share": [0.5, None, 1]}
+    columns = {
+        "class": names,
+        "label": names,
+        "name": names,
+        "predicted": names,
+        "exit": [1, 2, 3],
+        "share": [0.5, None, 1],
+    }
     pd.DataFrame(columns).to_csv(tmp_path / "some.csv", index=False)
     (table,) = artefacts.read_tables(tmp_path).values()
-    for name in ("label", "name", "predicted"):
+    for name in ("class", "label", "name", "predicted"):
         assert table[name].fillna("").tolist() == names
     assert table["exit"].tolist() == [1, 2, 3]
     assert table["share"].isna().tolist() == [False, True, False]

@@ -49,7 +49,7 @@ def test_promises_agree_with_a_plain_loop(made_up_trees, loose_boosting_paramete
                 expected.append((b + 1, c, bar, len(gone), share, low, high, False, broken))
     table = checked.table
     rows = table[(table["seed"] == 1) & (table["calibration"] == calibration) & (table["margin"] == 0.1)]
-    columns = ["branch", "class", "bar", "exits", "precision", "low", "high", "at_ceiling", "broken"]
+    columns = ["branch", "class_number", "bar", "exits", "precision", "low", "high", "at_ceiling", "broken"]
     assert list(table.columns) == ["seed", "calibration", "margin", *columns]
     assert len(expected) > 5
     pd.testing.assert_frame_equal(
