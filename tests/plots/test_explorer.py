@@ -120,7 +120,7 @@ def test_promises_are_judged_as_by_the_library(results, boosting_parameters, tmp
         mine = table[table["calibration"] == calibration]
         assert len(mine) == len(rows) > 10
         for row in mine.to_dict("records"):
-            in_browser = rows[row["branch"], row["class"]]
+            in_browser = rows[row["branch"], row["class_number"]]
             for name in ("bar", "exits", "precision", "low", "high"):
                 assert in_browser[name] == pytest.approx(row[name], abs=1e-12), name
             assert (in_browser["state"] == "broken") == row["broken"]
