@@ -11,7 +11,7 @@ REPORTS := $(if $(PROFILE),reports/$(PROFILE),reports)
 COPY := artifacts/verify
 NBVAL := TQDM_DISABLE=1 pytest --nbval --nbval-current-env -p no:cacheprovider
 .DEFAULT_GOAL := help
-.PHONY: help setup profile data repro scale rivals schemes industrial test lint unit pipeline notebooks check artefacts verify figures readme explorer site slides lab clean
+.PHONY: help setup profile data repro scale rivals schemes joint backbones industrial test lint unit pipeline notebooks check artefacts verify figures readme explorer site slides lab clean
 
 help:  ## list the commands
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1#/p' $(MAKEFILE_LIST) | awk -F'#' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -51,6 +51,14 @@ rivals: data  ## train narrower networks to set beside the cascades (an hour or 
 schemes: artefacts  ## compare all ways to train a cascade (an hour or more); of a profile: PROFILE=cifar-10
 	cd $(HOME_OF) && python -m btsee_lib.pipeline schemes
 	@echo "'dvc repro' brings notebook 09 up to date, and what else reads reports/measured"
+
+joint: artefacts  ## train backbone and branches together, to see what freezing costs (as long as the backbone takes)
+	cd $(HOME_OF) && python -m btsee_lib.pipeline joint
+	@echo "'dvc repro' brings notebook 09 up to date, and what else reads reports/measured"
+
+backbones: data  ## the notebooks up to the claims on four more backbones (half an hour each); of a profile: PROFILE=cifar-10
+	cd $(HOME_OF) && python -m btsee_lib.pipeline backbones
+	@echo "'dvc repro' brings notebook 05 up to date"
 
 industrial: setup  ## a second domain: solar cells (90 MB, at most 6 minutes on two cores)
 	@echo "== images of solar cells: the package of requirements-industrial.txt"

@@ -196,7 +196,7 @@ def test_every_table_with_a_figure_has_been_drawn(clone):
     tables = {path.stem for path in (clone / "reports" / "tables").glob("*.csv")}
     figures = {path.stem for path in (clone / "reports" / "figures").glob("*.png")}
     ours = {name for name, draw in FIGURES.items() if draw.__module__.startswith("btsee_lib.")}
-    assert figures == ours - {"rivals"}  # no narrower networks have been measured on so few images
+    assert figures == ours - {"rivals", "verdicts_by_backbone"}  # nothing is measured by hand on so few images
     assert figures <= tables
 
 

@@ -34,11 +34,9 @@ def load(
 
     archive = folder / ARCHIVE
 
-    def find() -> Path:
+    def bring() -> None:
         arrays_size = 2 * IMAGES * 3 * (image_size or SIDE) ** 2  # pixels as they arrive, and put in order
         fetch(mirrors, archive, SIZE, MD5, more_space=arrays_size)
         check_space(folder, arrays_size)
-        return archive
 
-    arrays = image_store.place_of(folder, archive, image_size, seed)
-    return image_store.ensure(arrays, find, f"md5 {MD5}", image_size, seed)
+    return image_store.ensure(folder, archive, f"md5 {MD5}", image_size, seed, bring)

@@ -1,7 +1,8 @@
 """Download one large file from the first mirror that serves it whole.
 
-The library pooch fetches it and compares its md5 before it gets its final name. A download that breaks off
-is not resumed: the next mirror, or the next run, starts anew.
+The library pooch chooses where it is written meanwhile and compares its md5 before it gets its final name;
+``_stream`` fetches it. A download that breaks off is not resumed: the next mirror, or the next run, starts
+anew.
 """
 
 import functools

@@ -15,6 +15,4 @@ def load(folder: Path, *, seed: int = 0, path: Path | None = None, image_size: i
     """Load pictures, see ``load_splits``; ``seed`` decides the order and how unsplit data are split."""
     if path is None:
         raise DataError("data.path is not set: name the folder or archive of your pictures in params.yaml")
-    identity = image_store.identity_of(path)
-    arrays = image_store.place_of(folder, path, image_size, seed)
-    return image_store.ensure(arrays, lambda: path, identity, image_size, seed)
+    return image_store.ensure(folder, path, image_store.identity_of(path), image_size, seed)

@@ -30,17 +30,25 @@ VERSION = 2  # of how arrays are made: those of another one are made anew
 NAMED = 3  # unreadable pictures in the sentence on the source; the note has all
 
 
-def ensure(folder: Path, find: Callable[[], Path], identity: str, image_size: int | None, seed: int) -> Splits:
+def ensure(
+    folder: Path,
+    source: Path,
+    identity: str,
+    image_size: int | None,
+    seed: int,
+    fetch: Callable[[], None] = lambda: None,
+) -> Splits:
     """Map the stored arrays of a data set into memory, made first if others lie there or none.
 
     Parameters
     ----------
-    folder : of the arrays.
-    find : returns the folder or archive of pictures; called only if need be.
+    folder : of the data set; its arrays lie in it, see ``place_of``.
+    source : the folder or archive of pictures.
     identity : tells the contents of that source.
     image_size : pixels a side to which pictures are brought, whatever their aspect ratio: nothing is
         cut off. None: all have one size already.
     seed : decides the order and, for data that come unsplit, the split.
+    fetch : brings the source; called only if arrays must be made.
 
     Raises
     ------
@@ -48,10 +56,11 @@ def ensure(folder: Path, find: Callable[[], Path], identity: str, image_size: in
         If the pictures cannot be used. The message names the file and the remedy.
     """
     recipe = {"identity": identity, "image_size": image_size, "seed": seed, "version": VERSION}
-    if not is_current(folder, recipe):
-        source = find()
-        replace_folder(folder, lambda partial: _make(partial, source, recipe))
-    return load(folder)
+    arrays = place_of(folder, source, image_size, seed)
+    if not is_current(arrays, recipe):
+        fetch()
+        replace_folder(arrays, lambda partial: _make(partial, source, recipe))
+    return load(arrays)
 
 
 def place_of(folder: Path, source: Path, image_size: int | None, seed: int) -> Path:

@@ -24,6 +24,8 @@ ACTIONS = {
     "solutions": "btsee_lib.pipeline.notebooks:run_solutions",
     "rivals": "btsee_lib.pipeline.making:measure_rivals",
     "schemes": "btsee_lib.pipeline.making:compare_schemes",
+    "backbones": "btsee_lib.pipeline.backbones:measure_backbones",
+    "joint": "btsee_lib.pipeline.making:train_jointly",
     "explorer": "btsee_lib.pipeline.explorer:write_explorer",
     "site": "btsee_lib.pipeline.site:write_site",
     "figures": "btsee_lib.pipeline.publishing:draw_all",

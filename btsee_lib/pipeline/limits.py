@@ -2,7 +2,7 @@
 
 import math
 
-from btsee_lib.config import check_params, params, read_yaml
+from btsee_lib.config import check_params, checked_section, read_yaml
 from btsee_lib.errors import ParameterError
 from btsee_lib.experiment import current_experiment
 
@@ -36,18 +36,19 @@ def check() -> None:
         If a value cannot be used or is hopeless. The message names key, value and reason.
     """
     check_params()
-    here = read_yaml(current_experiment().parameters)
-    read = {name: params(name) for name in here}
+    path = current_experiment().parameters
+    here = read_yaml(path)
+    read = {name: checked_section(name, here, path.name) for name in here}
     for key, (most, reason) in MOST.items():
         section, name = key.split(".")
         if section in read:
             _check_most(key, getattr(read[section], name), most, reason)
-    boosting, data = params("boosting"), params("data")
-    if params("backbone").momentum == 0:
+    boosting, data = read["boosting"], read["data"]
+    if read["backbone"].momentum == 0:
         raise ParameterError(
             "params.yaml: backbone.momentum is 0: take more, since Nesterov's method needs some"
         )
-    lists, channels = len(boosting.margins), len(params("branches").channels)
+    lists, channels = len(boosting.margins), len(read["branches"].channels)
     if lists != channels:
         raise ParameterError(
             f"params.yaml: boosting.margins has {lists} lists and branches.channels {channels} numbers: "

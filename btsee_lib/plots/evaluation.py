@@ -14,11 +14,15 @@ from btsee_lib.plots.style import (
     HEAT,
     INK,
     ORANGE,
+    PALE,
     PURPLE,
+    SKY,
     curve_of_drops,
     drawn_from_table,
+    headline,
     panels_of,
 )
+from btsee_lib.studies.claims import REPRODUCED
 from btsee_lib.studies.rivals import CASCADES, STATIC
 
 NAMES = {
@@ -138,4 +142,23 @@ def class_exits(table: pd.DataFrame) -> Figure:
     grid = grid.set_axis([f"branch {b}" for b in grid.columns[:-1]] + ["backbone"], axis=1)
     sns.heatmap(grid, annot=True, fmt=".0f", vmin=0, vmax=100, ax=axes, cbar_kws=bar, **HEAT)
     axes.set(xlabel="", ylabel="", title="Where the images of each class leave")
+    return figure
+
+
+@drawn_from_table
+def verdicts_by_backbone(table: pd.DataFrame) -> Figure:
+    """What was measured of each claim on each backbone, its cell coloured by the verdict (``claims_table``)."""
+    claims, seeds = table["claim"].unique(), table["backbone_seed"].unique()
+    verdicts, words = (
+        table.pivot(index="claim", columns="backbone_seed", values=name).loc[claims, seeds]
+        for name in ("verdict", "measured")
+    )
+    holds = (verdicts == REPRODUCED).astype(float)
+    figure, axes = plt.subplots(figsize=(6.5 + 0.8 * len(seeds), 0.45 * len(claims) + 1.2))
+    look = {"cmap": [PALE, SKY], "vmin": 0, "vmax": 1, "cbar": False, "linewidths": 2}
+    sns.heatmap(holds, annot=words.map("{:.2f}".format), fmt="", ax=axes, annot_kws={"color": INK}, **look)
+    same = int((holds.nunique(axis=1) == 1).sum())
+    told = f"{same} of {len(claims)} verdicts are the same on all {len(seeds)} backbones"
+    axes.set(xlabel="seed of the backbone", ylabel="")
+    headline(figure, f"{told} (blue: reproduced here; grey: not)")
     return figure

@@ -14,6 +14,7 @@ from btsee_lib.plots.style import (
     HEAT,
     INK,
     ORANGE,
+    PALE,
     RULE_COLOURS,
     curve_of_drops,
     drawn_from_table,
@@ -55,7 +56,7 @@ def thresholds(table: pd.DataFrame) -> Figure:
     figure, axes = plt.subplots(figsize=(5.6, 4.6))
     bar = {"label": "confidence needed to leave"}
     sns.heatmap(grid.mask(never), annot=True, fmt=".2f", vmin=0.2, vmax=1, ax=axes, cbar_kws=bar, **HEAT)
-    axes.set_facecolor("#E6E6E6")  # of cells that have no threshold
+    axes.set_facecolor(PALE)  # of cells that have no threshold
     for row, column in np.argwhere(never.to_numpy()):
         axes.text(column + 0.5, row + 0.5, "never", ha="center", va="center", color=INK)
     axes.grid(False)

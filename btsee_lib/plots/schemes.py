@@ -10,10 +10,12 @@ from btsee_lib.plots.style import (
     AROUND_ZERO,
     BESIDE,
     BLUE,
+    GREEN,
     GREY,
     HEAT,
     INK,
     RULE_COLOURS,
+    curve_of_drops,
     drawn_from_table,
     headline,
     panels_of,
@@ -115,4 +117,43 @@ def scheme_rules(table: pd.DataFrame) -> Figure:
         told = f"{scheme}, under {rule}, loses {beyond.loc[scheme, rule]:.1f} points more than independent"
         axes.set(xlabel="", ylabel="", title=f"{data_set}: {told}")
         axes.set_xticklabels(grid.columns, rotation=30, ha="right")
+    return figure
+
+
+@drawn_from_table
+def joint_exits(table: pd.DataFrame) -> Figure:
+    """Accuracy that each exit gains by joint training, a dot an exit (``freezing.exits_beside``)."""
+    figure, panels = panels_of(table["data_set"].unique(), 5.4, 3.2, sharey=True)
+    for data_set, axes in panels.items():
+        rows = table[table["data_set"] == data_set]
+        reach = [rows["gain"] - rows["low"], rows["high"] - rows["gain"]]
+        axes.errorbar(rows["exit"], rows["gain"], yerr=reach, fmt="o", color=GREEN, lw=1.5)
+        axes.axhline(0, color=INK, lw=1)
+        names = [f"branch {exit}" for exit in rows["exit"][:-1]] + ["backbone"]
+        axes.set_xticks(rows["exit"], names)
+        first, last = rows["gain"].iloc[[0, -1]]
+        axes.set(xlabel="exit", ylabel="accuracy gained on all images (points)")
+        axes.set_title(f"{data_set}: {first:+.1f} at the first exit, {last:+.1f} at the last")
+    return figure
+
+
+@drawn_from_table
+def joint_fronts(table: pd.DataFrame) -> Figure:
+    """Fronts of a joint network and of independent branches (``freezing.fronts_beside``, ``data_set``)."""
+    names = {
+        "independent": ("independent branches, backbone frozen", BLUE),
+        "joint": ("trained jointly", GREEN),
+    }
+    figure, panels = panels_of(table["data_set"].unique(), 6, 3.6)
+    for data_set, axes in panels.items():
+        of_data_set = table[table["data_set"] == data_set]
+        for training, (label, colour) in names.items():
+            rows = of_data_set[of_data_set["training"] == training].sort_values("reduction")
+            curve_of_drops(axes, rows, colour, label)
+        axes.axhline(0, color=INK, lw=1)
+        axes.set(xlabel="MACs saved (%)", ylabel="accuracy drop from the frozen backbone (points)")
+        best = of_data_set.loc[of_data_set["drop"].idxmin()]
+        told = f"least drop {best['drop']:.2f} points, {names[best['training']][0]}"
+        axes.set_title(f"{data_set}: {told}")
+        axes.legend()
     return figure

@@ -16,7 +16,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-INK, GREY, BLUE, ORANGE = "#333333", "#8C8C8C", "#0072B2", "#D55E00"
+INK, GREY, PALE, BLUE, ORANGE = "#333333", "#8C8C8C", "#E6E6E6", "#0072B2", "#D55E00"
 GREEN, PURPLE, SKY, AMBER = "#009E73", "#CC79A7", "#56B4E9", "#E69F00"
 BRANCH_COLOURS = (SKY, BLUE, INK, PURPLE, GREEN)  # of branch 1, 2, ...
 RULE_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, INK, GREY, AMBER)

@@ -2,7 +2,9 @@
 
 from btsee_lib.compute import set_up_torch
 from btsee_lib.config import params
-from btsee_lib.store.reports import Report, claims_of_profiles, made_table, measured_table, show
+from btsee_lib.store.joint_results import measured_joint
+from btsee_lib.store.measured import measured_backbones, measured_table
+from btsee_lib.store.reports import Report, claims_of_profiles, made_table, show
 from btsee_lib.store.results import (
     cost_model,
     load_backbone,
@@ -32,6 +34,8 @@ __all__ = [
     "make_features",
     "make_studies",
     "make_trees",
+    "measured_backbones",
+    "measured_joint",
     "measured_other_ways",
     "measured_rivals",
     "measured_table",

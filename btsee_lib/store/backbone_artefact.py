@@ -70,6 +70,11 @@ def backbone_fingerprint(parameters: BackboneParameters, splits: Splits) -> dict
     )
 
 
+def recipe(splits: Splits) -> str:
+    """Digest of what this experiment's backbone is made from: its parameters, the images, the code."""
+    return artefacts.digest_of_fingerprint(backbone_fingerprint(params("backbone"), splits))
+
+
 def kept_backbone() -> Path:
     """Where a backbone whose training takes an hour or more is kept in git, for those who take it over."""
     return current_experiment().reports / "measured" / "backbone"

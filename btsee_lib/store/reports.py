@@ -148,11 +148,6 @@ def made_table(notebook: str, name: str) -> pd.DataFrame:
     return read_table(path if path.is_file() else current_experiment().reports / "tables" / f"{name}.csv")
 
 
-def measured_table(name: str) -> pd.DataFrame:
-    """Read a table of measurements that are made by hand and kept, ``reports/measured/NAME.csv``."""
-    return read_table(current_experiment().root / "reports" / "measured" / f"{name}.csv")
-
-
 def claims_of_profiles() -> dict[str, pd.DataFrame]:
     """Read the claims of all profiles that have results, by the profile's name; none in a profile itself."""
     experiment = current_experiment()

@@ -10,8 +10,7 @@ from btsee_lib.config import params
 from btsee_lib.cost import count_macs
 from btsee_lib.data.splits import Splits
 from btsee_lib.experiment import current_experiment
-from btsee_lib.store import artefacts
-from btsee_lib.store.backbone_artefact import backbone_fingerprint, ensure_narrower
+from btsee_lib.store.backbone_artefact import ensure_narrower, recipe
 from btsee_lib.store.results import load_data
 from btsee_lib.studies.rivals import packed
 
@@ -43,16 +42,11 @@ def measured_rivals(splits: Splits) -> pd.DataFrame:
     if not path.is_file():
         return pd.DataFrame(columns=COLUMNS)
     found = pd.read_csv(path, dtype={"made_from": str, "right": str})
-    return found[found["made_from"] == _recipe(splits)]
+    return found[found["made_from"] == recipe(splits)]
 
 
 def _table() -> Path:
     return current_experiment().reports / "measured" / "rivals.csv"
-
-
-def _recipe(splits: Splits) -> str:
-    """Digest of what all networks are made from: the recipe of the backbone, the images, the code."""
-    return artefacts.digest_of_fingerprint(backbone_fingerprint(params("backbone"), splits))
 
 
 def _measured(splits: Splits, width: int, progress: Callable) -> dict:
@@ -63,6 +57,6 @@ def _measured(splits: Splits, width: int, progress: Callable) -> dict:
         "width": width,
         "macs": count_macs(network, splits.normalise(splits.test.images[:1])),
         "accuracy": float(right.double().mean()),
-        "made_from": _recipe(splits),
+        "made_from": recipe(splits),
         "right": packed(right.numpy()),
     }

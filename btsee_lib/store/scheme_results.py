@@ -9,16 +9,16 @@ import pandas as pd
 from btsee_lib import boosting
 from btsee_lib.compute import set_up_torch
 from btsee_lib.config import params
-from btsee_lib.disk import replace_folder
-from btsee_lib.errors import ArtefactError
-from btsee_lib.experiment import current_experiment
 from btsee_lib.parallel import in_processes
 from btsee_lib.schemes import SCHEMES
 from btsee_lib.store import artefacts, results
 from btsee_lib.store.code import digests_of_code
+from btsee_lib.store.measured import keep_by_data_set, measured_by_data_set
 from btsee_lib.studies import effort, other_ways
 from btsee_lib.studies.survivors import survivors_of
 from btsee_lib.trees import BranchTree, tree_of
+
+NAME = "other_ways"
 
 
 def measure_other_ways(progress: Callable = iter) -> None:
@@ -44,42 +44,21 @@ def measure_other_ways(progress: Callable = iter) -> None:
         "training": pd.concat([_table(_name(*call), "training") for call in calls]),
         "effort": pd.concat([_table(_effort_name(name), "effort") for name in SCHEMES]),
     }
-
-    def write(folder: Path) -> None:
-        for name, table in tables.items():
-            table.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g")
-
-    folder = _measured() / params("data").name
-    replace_folder(folder, write)
-    print(
-        f"{len(SCHEMES)} schemes, {len(parameters.seeds)} seeds: {folder.relative_to(_measured().parents[2])}"
-    )
+    where = keep_by_data_set(NAME, tables)
+    print(f"{len(SCHEMES)} schemes, {len(parameters.seeds)} seeds: {where}")
 
 
 def measured_other_ways() -> dict[str, dict[str, pd.DataFrame]]:
-    """Read the tables of ``measure_other_ways`` by their names, for each data set that has been measured.
-
-    Raises
-    ------
-    ArtefactError
-        If none has been.
-    """
-    folders = [folder for folder in sorted(_measured().glob("[!.]*")) if folder.is_dir()]
-    if not folders:
-        raise ArtefactError("no schemes have been compared yet: run 'make schemes'")
-    return {folder.name: artefacts.read_tables(folder) for folder in folders}
-
-
-def _measured() -> Path:
-    return current_experiment().root / "reports" / "measured" / "other_ways"
+    """Read the tables of ``measure_other_ways``, see ``measured_by_data_set``."""
+    return measured_by_data_set(NAME, "make schemes")
 
 
 def _name(scheme: str, seed: int) -> str:
-    return f"other_ways/{_plain(scheme)}_seed_{seed}"
+    return f"{NAME}/{_plain(scheme)}_seed_{seed}"
 
 
 def _effort_name(scheme: str) -> str:
-    return f"other_ways/{_plain(scheme)}_effort"
+    return f"{NAME}/{_plain(scheme)}_effort"
 
 
 def _plain(scheme: str) -> str:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 import pandas as pd
+from scipy.stats import t
 
 from btsee_lib.evaluation import BASELINE, CALIBRATION_ALONE, FIRST_BRANCH
 
@@ -166,6 +167,31 @@ def _headline(numbers: Numbers) -> Iterator[tuple]:
 def _above_zero(claim: str, paper: str, found: tuple[float, float, float], note: str) -> tuple:
     """The row of a claim that holds if the interval of what was measured is above 0."""
     return claim, paper, *found, _verdict(found[1] > 0, found), f"{note}; holds if the interval is above 0"
+
+
+def over_backbones(tables: dict[int, pd.DataFrame], confidence: float) -> pd.DataFrame:
+    """Tell whether a verdict is the same on every backbone, and how far what was measured scatters among them.
+
+    Parameters
+    ----------
+    tables : ``claims_table`` of each backbone, by its seed; first that of the published verdicts.
+    confidence : of the interval of the mean over backbones, by Student's t: with few of them it is wide.
+
+    Returns
+    -------
+    DataFrame
+        ``claim, backbones, same`` (number of backbones with the published verdict), ``mean, low, high``, for
+        each claim that can be tested.
+    """
+    published, *_ = tables.values()
+    testable = published.loc[published["verdict"] != NOT_TESTABLE, ["claim", "verdict"]]
+    every = pd.concat(tables.values()).merge(testable, on="claim", suffixes=("", "_published"))
+    every["same"] = every["verdict"] == every["verdict_published"]
+    groups = every.groupby("claim", sort=False)
+    found = groups.agg(backbones=("same", "size"), same=("same", "sum"), mean=("measured", "mean"))
+    standard_error = groups["measured"].std() / found["backbones"] ** 0.5
+    reach = standard_error * t.ppf((1 + confidence) / 2, found["backbones"] - 1)
+    return found.assign(low=found["mean"] - reach, high=found["mean"] + reach).reset_index()
 
 
 def side_by_side(experiments: dict[str, pd.DataFrame]) -> pd.DataFrame:

@@ -101,7 +101,7 @@ def test_whatever_comes_ends_in_a_sentence_or_in_correct_arrays(extra, links, fi
         write(folder, extra, links, fifo)
         try:
             source = pack(folder, form, damage)
-            splits = ensure(Path(place, "arrays"), lambda: source, identity_of(source), size, seed=0)
+            splits = ensure(Path(place, "data"), source, identity_of(source), size, seed=0)
         except DataError as problem:
             assert "\n" not in str(problem)
             assert str(problem).encode()

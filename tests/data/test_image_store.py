@@ -6,7 +6,7 @@ import torch
 from small_cinic10 import CLASSES, SPLITS, files, write_archive, write_folder
 
 from btsee_lib.data import image_store
-from btsee_lib.data.image_store import NOTE, ensure, is_current
+from btsee_lib.data.image_store import NOTE, ensure, is_current, place_of
 from btsee_lib.errors import DataError
 
 RECIPE = {"identity": "of the test", "image_size": None, "seed": 0}
@@ -18,11 +18,21 @@ def pictures():
 
 
 @pytest.fixture(scope="module")
-def stored(pictures, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("stored")
-    archive = write_archive(folder / "small.tar.gz", pictures=pictures)
-    ensure(folder / "arrays", lambda: archive, **RECIPE)
-    return folder / "arrays"
+def archive(pictures, tmp_path_factory):
+    return write_archive(tmp_path_factory.mktemp("stored") / "small.tar.gz", pictures=pictures)
+
+
+@pytest.fixture(scope="module")
+def stored(archive):
+    """Where the arrays of the archive lie."""
+    ensure(archive.parent, archive, **RECIPE)
+    return place_of(archive.parent, archive, RECIPE["image_size"], RECIPE["seed"])
+
+
+@pytest.fixture
+def made(tmp_path):
+    """Where ``make`` puts the arrays."""
+    return place_of(tmp_path / "data", tmp_path / "made", RECIPE["image_size"], RECIPE["seed"])
 
 
 @pytest.fixture
@@ -31,7 +41,7 @@ def make(tmp_path):
 
     def stored_from(pictures, name="made", **changes):
         source = write_folder(tmp_path / name, pictures)
-        return ensure(tmp_path / f"{name}-arrays", lambda: source, **(RECIPE | changes))
+        return ensure(tmp_path / "data", source, **(RECIPE | changes))
 
     return stored_from
 
@@ -40,8 +50,8 @@ def must_not_be_called():
     raise AssertionError("read again")
 
 
-def test_stored_arrays_are_mapped_and_not_made_again(stored):
-    splits = ensure(stored, must_not_be_called, **RECIPE)
+def test_stored_arrays_are_mapped_and_not_made_again(stored, archive):
+    splits = ensure(archive.parent, archive, **RECIPE, fetch=must_not_be_called)
     for name in SPLITS:
         split = getattr(splits, name)
         assert split.images.shape == (60, 3, 32, 32)
@@ -55,8 +65,8 @@ def test_stored_arrays_are_mapped_and_not_made_again(stored):
     assert (stored / "train_images.npy").read_bytes() == before
 
 
-def test_the_order_is_shuffled_by_the_seed(stored, make, pictures):
-    first = ensure(stored, must_not_be_called, **RECIPE)
+def test_the_order_is_shuffled_by_the_seed(archive, make, pictures):
+    first = ensure(archive.parent, archive, **RECIPE)
     other = make(pictures, seed=1)
     assert len(set(first.train.labels[:15].tolist())) > 5
     assert first.train.names.tolist() != other.train.names.tolist()
@@ -72,18 +82,18 @@ def test_arrays_of_another_recipe_are_not_taken_for_these(stored, changes):
 
 @pytest.mark.parametrize("file", ["train_images.npy", "test_labels.npy", NOTE])
 @pytest.mark.parametrize("damage", [lambda content: content[:-2], lambda _: b"", lambda _: None])
-def test_damaged_or_missing_arrays_are_made_again(make, tmp_path, pictures, file, damage):
+def test_damaged_or_missing_arrays_are_made_again(make, made, pictures, file, damage):
     few = {path: content for path, content in pictures.items() if "/cat/" in path or "/dog/" in path}
     digest = make(few).digest
-    path = tmp_path / "made-arrays" / file
+    path = made / file
     spoilt = damage(path.read_bytes())
     path.unlink() if spoilt is None else path.write_bytes(spoilt)
-    assert not is_current(path.parent, RECIPE | {"version": image_store.VERSION})
+    assert not is_current(made, RECIPE | {"version": image_store.VERSION})
     assert make(few).digest == digest
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, OSError(errno.ENOSPC, "full"), DataError("bad")])
-def test_what_is_half_written_is_removed_and_never_taken(make, tmp_path, pictures, monkeypatch, stop):
+def test_what_is_half_written_is_removed_and_never_taken(make, made, pictures, monkeypatch, stop):
     def stopped(*_):
         raise stop
 
@@ -91,17 +101,17 @@ def test_what_is_half_written_is_removed_and_never_taken(make, tmp_path, picture
         patch.setattr(image_store, "write_images", stopped)
         with pytest.raises((KeyboardInterrupt, DataError)) as caught:
             make(pictures)
-    assert [path.name for path in tmp_path.iterdir()] == ["made"]
+    assert list(made.parent.iterdir()) == []
     if isinstance(stop, OSError):
-        assert "made-arrays could not be written, the disk is full" in str(caught.value)
+        assert f"{made.name} could not be written, the disk is full" in str(caught.value)
     assert len(make(pictures).train) == 60
 
 
-def test_the_note_counts_and_names_what_was_met(make, tmp_path, pictures):
+def test_the_note_counts_and_names_what_was_met(make, made, pictures):
     names = [path for path in pictures if path.startswith("test/ship")]
     spoilt = pictures | dict.fromkeys(names[:4], b"damaged") | {"test/ship/list.txt": b"?"}
     splits = make(spoilt)
-    counts = json.loads((tmp_path / "made-arrays" / NOTE).read_text())["counts"]
+    counts = json.loads((made / NOTE).read_text())["counts"]
     assert counts["unreadable"] == sorted(names[:4])
     assert counts["passed_over"] == 1
     assert counts["images"] == {"train": 60, "valid": 60, "test": 56}

@@ -98,3 +98,26 @@ def test_weights_of_schemes_are_drawn_against_the_excess(draw):
     )
     (axes,) = draw("sample_weights", table).axes
     assert [line.get_ydata()[0] for line in axes.lines[:3]] == [0.0, 1.0, 2.0]
+
+
+def test_the_title_tells_what_joint_training_does_to_the_first_and_to_the_last_exit(draw):
+    gains = pd.DataFrame({"exit": [1, 2, 3, 4], "gain": [6.0, 2.0, 0.5, -0.7]})
+    table = gains.assign(low=gains["gain"] - 0.2, high=gains["gain"] + 0.2, data_set="clothes")
+    (axes,) = draw("joint_exits", table).axes
+    assert axes.get_title("left") == "clothes: +6.0 at the first exit, -0.7 at the last"
+    assert [label.get_text() for label in axes.get_xticklabels()] == [
+        "branch 1",
+        "branch 2",
+        "branch 3",
+        "backbone",
+    ]
+
+
+def test_the_front_of_the_joint_network_is_drawn_beside_that_of_the_frozen_backbone(draw):
+    rows = [("independent", 0.5, 1.0), ("independent", 0.3, 0.2), ("joint", 0.4, 0.1), ("joint", 0.6, 2.0)]
+    table = pd.DataFrame(rows, columns=["training", "reduction", "drop"]).assign(data_set="clothes")
+    table = table.assign(drop_low=table["drop"] - 0.1, drop_high=table["drop"] + 0.1)
+    (axes,) = draw("joint_fronts", table).axes
+    drawn = {line.get_label(): line.get_xdata().tolist() for line in axes.lines[:2]}
+    assert drawn == {"independent branches, backbone frozen": [30, 50], "trained jointly": [40, 60]}
+    assert axes.get_title("left") == "clothes: least drop 0.10 points, trained jointly"

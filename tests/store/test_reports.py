@@ -219,13 +219,6 @@ def profile(workspace, monkeypatch):
     return home
 
 
-def test_a_measured_table_is_the_same_for_all_profiles(workspace, profile, monkeypatch):
-    write_table(workspace / "reports" / "measured", "scaling", "images,seconds\n100,0.5\n")
-    assert reports.measured_table("scaling")["seconds"].tolist() == [0.5]
-    monkeypatch.chdir(workspace)
-    assert reports.measured_table("scaling")["seconds"].tolist() == [0.5]
-
-
 def test_the_claims_of_all_profiles_stand_beside_those_of_the_main_experiment(workspace, profile, monkeypatch):
     for name in ("full-width", "cinic-10"):
         write_table(workspace / "reports" / "experiments", name, f"claim\n{name}\n")

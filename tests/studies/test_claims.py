@@ -1,8 +1,17 @@
 import math
+import statistics
 
 import pytest
 
-from btsee_lib.studies.claims import COLUMNS, NOT_REPRODUCED, NOT_TESTABLE, REPRODUCED, VERDICTS, claims_table
+from btsee_lib.studies.claims import (
+    COLUMNS,
+    NOT_REPRODUCED,
+    NOT_TESTABLE,
+    REPRODUCED,
+    VERDICTS,
+    claims_table,
+    over_backbones,
+)
 
 TRIPLES = {
     "shift.mix": (20.0, 18.0, 22.0),
@@ -131,3 +140,19 @@ def test_the_branches_of_claim_2_are_those_that_were_measured():
 
 def test_without_numbers_nothing_is_testable():
     assert set(verdicts({})) == {NOT_TESTABLE}
+
+
+def test_over_backbones_a_claim_counts_its_published_verdict_and_has_the_interval_of_students_t():
+    on_others = [NUMBERS | {"shift.further": value, "shift.further_low": value - 1} for value in (5.0, 0.5)]
+    tables = {seed: claims_table(numbers) for seed, numbers in enumerate([NUMBERS, *on_others])}
+    found = over_backbones(tables, 0.95).set_index("claim")
+    assert len(found) == 15  # the last reading cannot be tested
+    row = found.loc[tables[0]["claim"][1]]
+    assert (row["backbones"], row["same"]) == (3, 2)
+    values = [3.0, 5.0, 0.5]
+    reach = 4.302653 * statistics.stdev(values) / math.sqrt(3)
+    assert row["mean"] == pytest.approx(statistics.mean(values))
+    assert (row["low"], row["high"]) == pytest.approx((row["mean"] - reach, row["mean"] + reach), rel=1e-5)
+    others = found.drop(index=row.name)
+    assert (others["same"] == 3).all()
+    assert others["low"].tolist() == others["high"].tolist()

@@ -1,0 +1,61 @@
+"""Joint training: as long as the backbone's, so by hand, and its tables are kept in git."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from btsee_lib.calibration import SURVIVORS
+from btsee_lib.compute import new_fabric
+from btsee_lib.config import params
+from btsee_lib.data import Splits
+from btsee_lib.evaluation import CALIBRATION_ALONE, evaluate_configurations
+from btsee_lib.store import artefacts, results
+from btsee_lib.store.measured import keep_by_data_set, measured_by_data_set
+from btsee_lib.studies import freezing, joint
+from btsee_lib.trees import of_scheme
+
+ARTEFACT = "joint"
+
+
+def measure_joint(progress: Callable = iter) -> None:
+    """Train backbone and branches together, or load what is there, and set them beside the frozen backbone."""
+    splits, _, features, trees, cost, _ = results.load_results()
+    boosting, evaluation = params("boosting"), params("evaluation")
+    seed = params("backbone").seed
+    logits = _answers(splits, progress)
+    tree, own = freezing.as_cascade(logits, splits, seed)
+    independent = of_scheme(trees, CALIBRATION_ALONE.training)
+    frozen, jointly = (
+        evaluate_configurations(each, stored, cost, boosting, calibrations=[SURVIVORS])
+        for each, stored in ((independent, features), ([tree], own))
+    )
+    curves, gains = freezing.fronts_beside(frozen, jointly, evaluation)
+    test = features["test"]
+    of_frozen = [torch.cat([each.logits["test"], test.logits[None]]) for each in independent]
+    exits = freezing.exits_beside(of_frozen, logits["test"], test.labels, evaluation)
+    tables = {"curves": curves, "gains": gains, "exits": exits}
+    where, mean = keep_by_data_set(ARTEFACT, tables), gains.iloc[-1]
+    print(f"{where}: {mean['gain']:+.2f} points ({mean['low']:+.2f} to {mean['high']:+.2f}) at equal compute")
+
+
+def measured_joint() -> dict[str, dict[str, pd.DataFrame]]:
+    """Read the tables of ``measure_joint``, see ``measured_by_data_set``."""
+    return measured_by_data_set(ARTEFACT, "make joint")
+
+
+def _answers(splits: Splits, progress: Callable) -> dict[str, torch.Tensor]:
+    """What the exits of the joint network answer on valid and test; it is trained if need be."""
+    backbone, branches = params("backbone"), params("branches")
+    expected = artefacts.fingerprint(
+        [params("data"), params("compute"), backbone, branches], joint, splits=splits.digest
+    )
+
+    def make(folder: Path) -> None:
+        network = joint.new_joint_network(splits, backbone, branches)
+        joint.train_jointly(network, splits, backbone, new_fabric(params("compute").precision), progress)
+        artefacts.save_tensors(folder / "network.pt", network.state_dict())
+        artefacts.save_tensors(folder / "answers.pt", joint.answers(network, splits))
+
+    return artefacts.load_tensors(artefacts.ensure(ARTEFACT, expected, make) / "answers.pt")

@@ -1,0 +1,65 @@
+"""Results that are made by hand, since they take long, and kept in git: ``reports/measured``."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from btsee_lib.config import params
+from btsee_lib.data.splits import Splits
+from btsee_lib.disk import replace_folder
+from btsee_lib.errors import ArtefactError
+from btsee_lib.experiment import current_experiment
+from btsee_lib.store.artefacts import read_table, read_tables
+from btsee_lib.store.backbone_artefact import recipe
+
+MEASURED = ("reports", "measured")
+
+
+def measured_table(name: str) -> pd.DataFrame:
+    """Read a table of measurements that are made by hand and kept, ``reports/measured/NAME.csv``."""
+    return read_table(current_experiment().root.joinpath(*MEASURED) / f"{name}.csv")
+
+
+def backbones_file() -> Path:
+    """Where the claims on other backbones of this experiment are kept."""
+    return current_experiment().reports / "measured" / "backbones.csv"
+
+
+def measured_backbones(splits: Splits) -> pd.DataFrame:
+    """Read the claims on other backbones: ``claims.claims_table`` for each ``backbone_seed``.
+
+    Without rows where there are none, or where the backbone is now made from something else.
+    """
+    if not backbones_file().is_file():
+        return pd.DataFrame(columns=["backbone_seed"])
+    found = pd.read_csv(backbones_file(), dtype={"made_from": str})
+    return found[found["made_from"] == recipe(splits)].drop(columns="made_from")
+
+
+def keep_by_data_set(name: str, tables: dict[str, pd.DataFrame]) -> Path:
+    """Write the tables of a comparison on this data set to where ``measured_by_data_set`` reads them."""
+
+    def write(folder: Path) -> None:
+        for table, rows in tables.items():
+            rows.to_csv(folder / f"{table}.csv", index=False, float_format="%.6g")
+
+    where = Path(*MEASURED, name, params("data").name)
+    replace_folder(current_experiment().root / where, write)
+    return where
+
+
+def measured_by_data_set(name: str, command: str) -> dict[str, dict[str, pd.DataFrame]]:
+    """Read the tables of a comparison that is made by hand and kept, for each data set that has been measured.
+
+    They are ``reports/measured/NAME/DATA_SET/TABLE.csv``; ``command`` makes them.
+
+    Raises
+    ------
+    ArtefactError
+        If no data set has been measured.
+    """
+    where = Path(*MEASURED, name)
+    folders = sorted((current_experiment().root / where).glob("[!.]*/"))
+    if not folders:
+        raise ArtefactError(f"{where} holds no results: run '{command}'")
+    return {folder.name: read_tables(folder) for folder in folders}
