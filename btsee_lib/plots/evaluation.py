@@ -1,5 +1,7 @@
 """The figures of notebook 05: evaluation."""
 
+import textwrap
+
 import pandas as pd
 import seaborn as sns
 from matplotlib import pyplot as plt
@@ -19,7 +21,6 @@ from btsee_lib.plots.style import (
     SKY,
     curve_of_drops,
     drawn_from_table,
-    headline,
     panels_of,
 )
 from btsee_lib.studies.claims import REPRODUCED
@@ -154,11 +155,11 @@ def verdicts_by_backbone(table: pd.DataFrame) -> Figure:
         for name in ("verdict", "measured")
     )
     holds = (verdicts == REPRODUCED).astype(float)
-    figure, axes = plt.subplots(figsize=(6.5 + 0.8 * len(seeds), 0.45 * len(claims) + 1.2))
-    look = {"cmap": [PALE, SKY], "vmin": 0, "vmax": 1, "cbar": False, "linewidths": 2}
+    figure, axes = plt.subplots(figsize=(6.5 + 0.9 * len(seeds), 0.5 * len(claims) + 1.2))
+    labels = [textwrap.fill(claim, 60) for claim in claims]
+    look = {"cmap": [PALE, SKY], "vmin": 0, "vmax": 1, "cbar": False, "linewidths": 2, "yticklabels": labels}
     sns.heatmap(holds, annot=words.map("{:.2f}".format), fmt="", ax=axes, annot_kws={"color": INK}, **look)
     same = int((holds.nunique(axis=1) == 1).sum())
     told = f"{same} of {len(claims)} verdicts are the same on all {len(seeds)} backbones"
-    axes.set(xlabel="seed of the backbone", ylabel="")
-    headline(figure, f"{told} (blue: reproduced here; grey: not)")
+    axes.set(xlabel="seed of the backbone", ylabel="", title=f"{told}\n(blue: reproduced here; grey: not)")
     return figure

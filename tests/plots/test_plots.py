@@ -14,7 +14,7 @@ from btsee_lib.pipeline import publishing
 from btsee_lib.plots import FIGURES
 from btsee_lib.plots.evaluation import FIRST_ALONE, NAMES
 from btsee_lib.plots.schematic import cascade_table
-from btsee_lib.plots.style import BLUE, GREEN, INK
+from btsee_lib.plots.style import BLUE, GREEN, INK, PALE, SKY
 
 pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # of seaborn
 
@@ -152,6 +152,15 @@ def rivals():
     return table.assign(drop_low=table["drop"] - 0.2, drop_high=table["drop"] + 0.2)
 
 
+def verdicts_by_backbone():
+    rows = [
+        (seed, claim, seed - 1.0, "reproduced here" if held else "not reproduced here")
+        for seed in (0, 1, 2)
+        for claim, held in (("1a shift", True), ("2 sequence", False), ("6a saved", seed == 1))
+    ]
+    return pd.DataFrame(rows, columns=["backbone_seed", "claim", "measured", "verdict"])
+
+
 def class_exits():
     rows = [(name, exit, share) for name in CLASSES for exit, share in enumerate((0.4, 0.3, 0.2, 0.1), start=1)]
     return pd.DataFrame(rows, columns=["class", "exit", "share"])
@@ -222,7 +231,7 @@ MADE_UP = {
     for function in (
         *(stage_costs, learning_curve, threshold_search, thresholds, promises),
         *(covariance_shift, fall_on_survivors, one_class, cascade),
-        *(fronts, equal_compute, equal_margins, rivals, kept_promises, class_exits),
+        *(fronts, equal_compute, equal_margins, rivals, kept_promises, class_exits, verdicts_by_backbone),
         *(latency_by_exit, exit_times, time_against_macs, throughput, static_networks, latency_budget, scaling),
     )
 }
@@ -239,6 +248,7 @@ NO_LEGEND = {
     *("nearest_mean_confusion", "accuracy_by_clarity", "stage_costs", "confusion", "class_precision"),
     *("thresholds", "equal_compute", "equal_margins", "cascade", "class_exits"),
     *("latency_by_exit", "scheme_standings", "scheme_pairs", "scheme_effort", "scheme_rules"),
+    *("joint_exits", "verdicts_by_backbone"),
 }
 PANELS = {"stage_costs": 3, "learning_curve": 2, "covariance_shift": 2, "threshold_search": 2}
 PANELS |= {
@@ -507,6 +517,17 @@ def test_a_table_without_rows_is_said_to_have_none(name):
     figure = FIGURES[name](pd.DataFrame(columns=["branch"]))
     assert figure.axes[0].texts[0].get_text() == f"nothing to draw: the table {name} has no rows here"
     plt.close(figure)
+
+
+def test_of_verdicts_by_backbone_those_that_are_the_same_on_all_are_counted(figure_of):
+    figure = figure_of("verdicts_by_backbone")
+    (axes,) = figure.axes
+    assert title(axes).startswith("2 of 3 verdicts are the same on all 3 backbones")
+    assert [text.get_text() for text in axes.texts] == ["-1.00", "0.00", "1.00"] * 3
+    grounds = axes.collections[0].get_facecolors().reshape(3, 3, 4)
+    assert (grounds[0] == to_rgba(SKY)).all()
+    assert (grounds[1] == to_rgba(PALE)).all()
+    assert (grounds[2] == [to_rgba(PALE), to_rgba(SKY), to_rgba(PALE)]).all()
 
 
 def test_rules_under_which_nothing_leaves_have_no_best_one():

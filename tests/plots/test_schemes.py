@@ -120,4 +120,4 @@ def test_the_front_of_the_joint_network_is_drawn_beside_that_of_the_frozen_backb
     (axes,) = draw("joint_fronts", table).axes
     drawn = {line.get_label(): line.get_xdata().tolist() for line in axes.lines[:2]}
     assert drawn == {"independent branches, backbone frozen": [30, 50], "trained jointly": [40, 60]}
-    assert axes.get_title("left") == "clothes: least drop 0.10 points, trained jointly"
+    assert axes.get_title("left") == "clothes: least drop 0.20 points frozen, 0.10 trained jointly"
