@@ -35,6 +35,7 @@ Menu = tuple[tuple[str, str], ...]  # titles, and places from the root of the si
 # Cells that compare results with recorded ones, or a sentence with its output, show what they found alone.
 WITHOUT_CHECKS = Config({"TagRemovePreprocessor": {"enabled": True, "remove_input_tags": ["check"]}})
 FITTING = "<style>.reveal .jp-RenderedImage img { max-height: 60vh; width: auto; }</style>"
+TEMPLATES = Path(__file__).parent
 COMMENT = re.compile(r"<!--.*?-->\n")
 LINK = re.compile(r'(<(?:a|img)\b[^>]*?\b(?:href|src)=")([^"]+)(")')
 
@@ -67,6 +68,9 @@ class SlideShow(SlidesExporter):
     export_from_notebook = None  # no entry of its own in the lab's menu
     markdown2html = SiteExporter.markdown2html
 
+    def __init__(self, **others: Any):
+        super().__init__(template_file=str(TEMPLATES / "slides.html.j2"), **others)
+
     def from_notebook_node(self, *arguments: Any, **others: Any) -> tuple[str, dict]:
         """Convert, and let no figure be taller than a slide."""
         text, resources = super().from_notebook_node(*arguments, **others)
@@ -82,7 +86,7 @@ def write_site() -> None:
     pages, readme = dict(_notebooks(root)), (root / "README.md").read_text()
     pages[Path("README.ipynb")] = new_notebook(cells=[new_markdown_cell(COMMENT.sub("", readme))])
     pages[Path("index.ipynb")] = new_notebook(cells=[new_markdown_cell(start_page(root, menu))])
-    exporter = SiteExporter(template_file=str(Path(__file__).with_name("site.html.j2")), config=WITHOUT_CHECKS)
+    exporter = SiteExporter(template_file=str(TEMPLATES / "site.html.j2"), config=WITHOUT_CHECKS)
     for source, notebook in pages.items():
         target = site / source.with_suffix(".html")
         target.parent.mkdir(parents=True, exist_ok=True)

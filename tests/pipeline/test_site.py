@@ -1,3 +1,4 @@
+import html
 import re
 from pathlib import Path
 from urllib.parse import unquote
@@ -37,6 +38,28 @@ def small_site(workspace):
         nbformat.write(new_notebook(cells=cells), workspace / "reports" / f"{name}.ipynb")
     site.write_site()
     return workspace / "site"
+
+
+DOT = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+
+
+@pytest.mark.parametrize("exporter", ["site", "slides"])
+def test_a_figure_keeps_its_description(workspace, exporter):
+    described = {"image/png": {"alt": 'Precision "above" a threshold'}}
+    figure = new_output("display_data", data={"image/png": DOT}, metadata=described)
+    cells = [new_markdown_cell("# 01"), new_code_cell("show()", outputs=[figure])]
+    if exporter == "slides":
+        text, _ = site.SlideShow().from_notebook_node(new_notebook(cells=cells))
+    else:
+        (workspace / "reports" / "notebooks").mkdir(parents=True)
+        (workspace / "docs").mkdir()
+        (workspace / "docs" / "explorer.html").touch()
+        (workspace / "README.md").write_text("# Title")
+        nbformat.write(new_notebook(cells=cells), workspace / "reports" / "notebooks" / "01_data.ipynb")
+        site.write_site()
+        text = (workspace / "site" / "reports" / "notebooks" / "01_data.html").read_text()
+    (image,) = re.findall(r"<img[^>]*base64,iVBOR[^>]*>", text)
+    assert 'Precision "above" a threshold' in html.unescape(image)
 
 
 def links_of(page):
