@@ -9,6 +9,7 @@ import pandas as pd
 from btsee_lib import boosting
 from btsee_lib.compute import set_up_torch
 from btsee_lib.config import params
+from btsee_lib.evaluation import BTS_EE
 from btsee_lib.parallel import in_processes
 from btsee_lib.schemes import SCHEMES
 from btsee_lib.store import artefacts, results
@@ -104,7 +105,7 @@ def _make_effort(scheme: str) -> None:
     def make(folder: Path) -> None:
         stored = results.load_stored_features()
         terms = boosting.calibration_terms(stored, parameters)
-        reached = survivors_of(_read_tree("boosted", seed), stored, parameters, terms)
+        reached = survivors_of(_read_tree(BTS_EE.training, seed), stored, parameters, terms)
         middle = effort.middle_rung(parameters)
         met = [reached[number, middle[: number - 1]]["valid"] for number in range(1, len(middle) + 1)]
         set_up_torch(seed)
@@ -112,7 +113,7 @@ def _make_effort(scheme: str) -> None:
         table = effort.accuracy_by_effort(scheme, SCHEMES[scheme], stored, branches, parameters, met, seed)
         table.to_csv(folder / "effort.csv", index=False)
 
-    met_by = artefacts.digest_of(_name("boosted", seed))
+    met_by = artefacts.digest_of(_name(BTS_EE.training, seed))
     made_from = _made_from(scheme, seed, efforts=list(effort.EFFORTS), met_by=met_by)
     made_from["code"] |= digests_of_code(effort.__name__)
     artefacts.ensure(_effort_name(scheme), made_from, make)
