@@ -1,10 +1,10 @@
 """The comparison of all schemes: an hour of training or more, so by hand, and its tables are kept in git."""
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
+from tqdm import tqdm
 
 from btsee_lib import boosting
 from btsee_lib.compute import set_up_torch
@@ -22,7 +22,7 @@ from btsee_lib.trees import BranchTree, tree_of
 NAME = "other_ways"
 
 
-def measure_other_ways(progress: Callable = iter) -> None:
+def measure_other_ways() -> None:
     """Train the branches of every scheme behind the rungs, and write the tables of the comparison.
 
     What is trained is kept: an interrupted run goes on, and one more scheme in a file of its own trains itself
@@ -30,8 +30,8 @@ def measure_other_ways(progress: Callable = iter) -> None:
     """
     parameters, evaluation = params("boosting"), params("evaluation")
     calls = [(name, seed) for seed in parameters.seeds for name in SCHEMES]
-    in_processes(_make_tree, calls, progress)
-    in_processes(_make_effort, [(name,) for name in SCHEMES], progress)
+    in_processes(_make_tree, calls, tqdm)
+    in_processes(_make_effort, [(name,) for name in SCHEMES], tqdm)
     trees = [_read_tree(*call) for call in calls]
     splits, stored = results.load_data(), results.load_stored_features()
     backbone, _ = results.load_backbone(splits)
