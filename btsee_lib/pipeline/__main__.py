@@ -49,6 +49,8 @@ def main() -> None:
     parser.add_argument("--figures", metavar="MODULE", help="a module with figures of its own")
     arguments = parser.parse_args()
     action, names = arguments.action, arguments.names
+    if action in ACTIONS and names:
+        parser.error(f"{action} takes no name, such as {names[0]}")
     if action in NAMED_ACTIONS and not names:
         parser.error(f"{action} needs a name, such as 02_backbone or cifar-10, or a folder")
     if arguments.figures:
