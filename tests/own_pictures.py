@@ -1,6 +1,7 @@
 """Two experiments on pictures of one's own: of three classes and of thirty, one of them rare.
 
-Between them every key of ``params.yaml`` has two values that are not the main experiment's.
+Between them every key of ``params.yaml`` has two values that are not the main experiment's, or all others
+where it takes but two.
 """
 
 from pathlib import Path
@@ -11,11 +12,11 @@ from PIL import Image
 MARGINS = {"three": [[-0.1, 0.01], [-0.3], [0.02, 0.0, -0.02]], "thirty": [[0.2], [0.1, 0.3], [0.0]]}
 PICTURES = {"three": [60] * 3, "thirty": [40, 20, *[8] * 27, 5]}  # how many, a class
 CHANGES = {
-    "three": {  # of 36 validation images: only branch 1, which all reach, is trained
+    "three": {  # once an image leaves, the branches behind are closed: they want all of 36
         "data": {"image_size": 24, "mirrors": [], "drop_test_duplicates": True, "seed": 3, "limit": 100},
         "compute": {"precision": "32-true", "processes": 2},
         "backbone": {
-            "width": 9,
+            "width": 11,
             "stem": "imagenet",
             "epochs": 1,
             "reduced_epochs": 0,
@@ -43,7 +44,7 @@ CHANGES = {
             "margins": MARGINS["three"],
             "bar_ceiling": 2,
             "class_margins": [-0.1, 0.0, 0.1],
-            "min_support": 30,
+            "min_support": 2,
             "min_survivors": 36,
         },
         "evaluation": {"seed": 1, "resamples": 20, "confidence": 0.9, "max_drops": [3]},
@@ -51,8 +52,8 @@ CHANGES = {
             "max_drops": [3],
             "published_drop": 3,
             "threads": 2,
-            "static_width": 8,
-            "full_width": 10,
+            "static_width": 10,
+            "full_width": 9,
             "latency_images": 20,
             "batch_sizes": [2],
             "rounds": 1,
@@ -60,7 +61,7 @@ CHANGES = {
     },
     "thirty": {
         "data": {"image_size": 20, "mirrors": ["http://example.org"], "seed": 4, "limit": 200},
-        "compute": {"precision": "bf16-mixed", "processes": 1},
+        "compute": {"precision": "bf16-mixed", "processes": 3},
         "backbone": {
             "width": 10,
             "epochs": 2,
@@ -88,7 +89,7 @@ CHANGES = {
             "seeds": [5],
             "margins": MARGINS["thirty"],
             "bar_ceiling": 0.5,
-            "class_margins": None,
+            "class_margins": [0.0, 0.05] * 15,
             "min_support": 1,
             "min_survivors": 5,
         },
@@ -96,7 +97,7 @@ CHANGES = {
         "deployment": {
             "max_drops": [0.2, 40],
             "published_drop": 0.2,
-            "threads": 1,
+            "threads": 3,
             "static_width": 9,
             "full_width": 12,
             "latency_images": 21,

@@ -274,12 +274,14 @@ def test_own_pictures_and_other_parameters_go_through_all_notebooks(clone, tmp_p
         write_pictures(folder / "pictures", PICTURES[name], shape)
         own = {"name": "folder", "path": "pictures", **CHANGES[name]["data"]}
         change_params(folder, CHANGES[name] | {"data": own})
-        started.append(start_in(folder, "dvc", "repro", "deployment"))
+        started.append(start_in(folder, "dvc", "repro", "deployment", "solutions"))
     all_succeed(started)
     for name, rows in (("three", 2 * 4 * 6), ("thirty", 4 * 2)):
         made = tmp_path / name / "artifacts" / "reports"
         assert len(pd.read_csv(made / "05_evaluation" / "configurations.csv")) == rows
         assert (made / "06_deployment" / "model" / "cascade.onnx").is_file()
+        executed = {path.stem for path in (tmp_path / name / "reports" / "solutions").glob("*.ipynb")}
+        assert executed == set(NOTEBOOKS)
 
 
 # The tests below change the clone, each in a way that the next one does not mind.

@@ -1,10 +1,11 @@
 """What ``params.yaml`` may not ask for, legal as each value is: told, with the reason, before any work."""
 
 import math
+from pkgutil import resolve_name
 
-from btsee_lib.config import check_params, checked_section, read_yaml
+from btsee_lib.config import BackboneParameters, DataParameters, check_params, checked_section, read_yaml
 from btsee_lib.errors import ParameterError
-from btsee_lib.experiment import current_experiment
+from btsee_lib.experiment import current_experiment, input_path
 
 LONG, LARGE, STEEP = "more take weeks", "a batch must fit into memory", "with longer steps no network learns"
 MOST = {
@@ -22,9 +23,21 @@ MOST = {
     "deployment.batch_sizes": (4_096, LARGE),
     "deployment.rounds": (1_000, "each takes all times again"),
 }
+LONGEST = {
+    "boosting.seeds": (100, LONG),
+    "evaluation.max_drops": (20, "each has rows in tables and points in figures"),
+    "deployment.max_drops": (20, "the model of each is timed"),
+    "deployment.batch_sizes": (20, "each is timed in every engine and round"),
+}
 CONFIGURATIONS = 4_096
-# Of data sets that are the same everywhere; how many classes one's own pictures have, only reading them tells.
-CLASSES = {"fashion-mnist": 10, "cinic-10": 10, "cifar-10": 10, "cifar-100": 100}
+# Of data sets that are the same everywhere, classes and pixels a side; of one's own, only reading them tells.
+PUBLISHED = {"fashion-mnist": (10, 28), "cinic-10": (10, 32), "cifar-10": (10, 32), "cifar-100": (100, 32)}
+# Which data sets take a key, and names known without the tables, which have torch behind them.
+TAKEN_BY = {"path": ("cinic-10", "cifar-10", "cifar-100", "folder"), "image_size": ("cinic-10", "folder")}
+NAMES = {
+    "data": ((*PUBLISHED, "folder"), "btsee_lib.data.sets:DATA_SETS"),
+    "backbone": (("resnet18",), "btsee_lib.backbone:BACKBONES"),
+}
 
 
 def check() -> None:
@@ -43,8 +56,17 @@ def check() -> None:
         section, name = key.split(".")
         if section in read:
             _check_most(key, getattr(read[section], name), most, reason)
-    boosting, data = read["boosting"], read["data"]
-    if read["backbone"].momentum == 0:
+    for key, (most, reason) in LONGEST.items():
+        section, name = key.split(".")
+        if section in read:
+            _check_most(f"the length of {key}", len(getattr(read[section], name)), most, reason)
+    boosting, data, backbone = read["boosting"], read["data"], read["backbone"]
+    _check_names(data, backbone)
+    classes, side = PUBLISHED.get(data.name, (None, None)) if data.path is None else (None, None)
+    side = data.image_size or side
+    if side and backbone.reduced_epochs:
+        _check_most("backbone.reduced_size", backbone.reduced_size, side, "images have so many pixels a side")
+    if backbone.momentum == 0:
         raise ParameterError(
             "params.yaml: backbone.momentum is 0: take more, since Nesterov's method needs some"
         )
@@ -56,12 +78,30 @@ def check() -> None:
         )
     number = math.prod(map(len, boosting.margins))
     _check_most("the number of combinations of boosting.margins", number, CONFIGURATIONS, LONG)
-    classes = CLASSES.get(data.name) if data.path is None else None
     if classes and boosting.class_margins and len(boosting.class_margins) != classes:
         raise ParameterError(
             f"params.yaml: boosting.class_margins has {len(boosting.class_margins)} entries: "
             f"give one for each of the {classes} classes, or null"
         )
+
+
+def _check_names(data: DataParameters, backbone: BackboneParameters) -> None:
+    """Check that data set and backbone are known, and that the data set takes ``data.path`` as it stands."""
+    if (current_experiment().root / "btsee_lib").is_dir():  # others, as industrial/, add names as they run
+        for section, given in (("data", data.name), ("backbone", backbone.name)):
+            names, table = NAMES[section]
+            if given not in names and given not in (known := resolve_name(table)):
+                raise ParameterError(f"params.yaml: {section}.name is '{given}': use one of {', '.join(known)}")
+    for key, sets in TAKEN_BY.items():
+        if getattr(data, key) is not None and data.name in NAMES["data"][0] and data.name not in sets:
+            raise ParameterError(
+                f"params.yaml: data.{key} has no meaning for the data set '{data.name}': set it to null"
+            )
+    path = input_path(data.name, data.path)
+    if path is None and data.name == "folder":
+        raise ParameterError("params.yaml: data.path is null: name the folder or archive of your pictures")
+    if path is not None and not path.exists():
+        raise ParameterError(f"params.yaml: data.path is '{data.path}', and {path} is not there: correct it")
 
 
 def _check_most(key: str, value: float | list[int], most: float, reason: str) -> None:
