@@ -110,6 +110,8 @@ def test_a_stage_depends_on_the_library_and_on_every_section_that_its_notebook_r
     sections = set(re.findall(r'params\("(\w+)"\)', code_of(nbformat.read(path, as_version=4))))
     assert sections <= set(stage["params"]) <= set(SECTIONS)
     assert any((root / dep).resolve() == LIBRARY for dep in stage["deps"])
+    # Names of classes stand in no other artefact: without this a renamed class would keep its old name.
+    assert "artifacts/input.txt" in stage["deps"] or root != ROOT or path.stem == "09_other_ways"
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -207,10 +209,20 @@ def test_the_method_core_is_read_in_an_afternoon_and_the_library_is_thin():
     core = [path for path in texts if path.parent == LIBRARY and path.stem != "torchvision_schemas"]
     assert len(core) <= 22
     assert sum(len(texts[path].splitlines()) for path in core) <= 2700
-    # What is counted is code: a docstring that says more makes nothing thicker.
-    nodes = [node for text in texts.values() for node in ast.walk(ast.parse(text))]
-    told = sum(isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) for node in nodes)
-    assert sum(isinstance(node, ast.stmt) for node in nodes) - told <= 6000
+    # What is counted is code: a docstring or a comment that says more makes nothing thicker.
+    assert sum(map(lines_of_code, texts.values())) <= 8100
+
+
+def lines_of_code(text):
+    """The number of lines that hold code: neither empty, nor a comment alone, nor of a docstring."""
+    told = {
+        line
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        for line in range(node.lineno, node.end_lineno + 1)
+    }
+    lines = enumerate((line.strip() for line in text.splitlines()), start=1)
+    return sum(bool(line) and not line.startswith("#") and number not in told for number, line in lines)
 
 
 @pytest.mark.parametrize(

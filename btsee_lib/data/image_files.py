@@ -15,13 +15,13 @@ from btsee_lib.data.sources import LEADS_OUT, contents_of
 from btsee_lib.errors import DataError
 
 SPLIT_FOLDERS = {"train": "train", "valid": "valid", "val": "valid", "validation": "valid", "test": "test"}
-SUFFIXES = frozenset(".png .jpg .jpeg .jfif .bmp .gif .webp .tif .tiff .ppm .pgm .pbm .pnm".split())
-OTHER_SUFFIXES = frozenset(  # of pictures, and of files that may be some
-    ".heic .heif .avif .jxl .jp2 .tga .ico .svg .psd .raw .dng .cr2 .cr3 .nef .arw .orf .dcm .pfm .npy".split()
-) | {""}
+SUFFIXES = frozenset(
+    ".png .apng .jpg .jpeg .jpe .jfif .mpo .bmp .gif .webp .tif .tiff .ppm .pgm .pbm .pnm".split()
+)
+NOTES = frozenset(".txt .xml .json .csv .tsv .yaml .yml .md .html .log .py .ipynb .mat .db .ini".split())
 MOST_BYTES = 2**26
 NO_PICTURE = "no picture by its name"
-OTHER_KIND = "a kind of picture that is not read"
+OTHER_KIND = "of a kind that is not read"
 TOO_LARGE = f"over {MOST_BYTES // 2**20} MB"
 
 
@@ -47,20 +47,25 @@ def find_pictures(source: Path) -> Iterator[Picture]:
     Raises
     ------
     DataError
-        If it cannot be read, see ``contents_of``.
+        If it cannot be read, see ``contents_of``, or a link in the place of a folder leads out of it.
     """
     for name, content, why in contents_of(source, _why_not):
+        if why == LEADS_OUT and _why_not(name, 0) == OTHER_KIND:
+            raise DataError(
+                f"{source}: {name} is a link that leads out of it or nowhere, and all behind it would be "
+                "left out: put the files themselves there, or remove the link"
+            )
         yield _placed(name.split("/"), content, why)
 
 
 def _why_not(name: str, size: int) -> str:
     path = PurePosixPath(name)
     suffix = path.suffix.lower()
-    if path.name.startswith(".") or suffix not in SUFFIXES | OTHER_SUFFIXES:
+    if path.name.startswith(".") or suffix in NOTES:
         return NO_PICTURE
     if ".." in path.parts:
         return LEADS_OUT
-    if suffix in OTHER_SUFFIXES:
+    if suffix not in SUFFIXES:
         return OTHER_KIND
     return TOO_LARGE if size > MOST_BYTES else ""
 
@@ -99,5 +104,9 @@ def decode(source: Path, image_size: int | None, picture: Picture) -> tuple[np.n
         return prepare(picture.content, None if image_size is None else (image_size, image_size))
     except DataError as problem:
         raise DataError(f"{source}: {picture.path} {problem}") from None
+    except MemoryError:
+        raise DataError(
+            f"{source}: {picture.path} does not fit into memory: store it smaller, or close other programs"
+        ) from None
     except Exception:  # Pillow raises nearly anything on a damaged file
         return None

@@ -9,6 +9,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,7 @@ def identity_of(source: Path) -> str:
         for member in files_of(source):
             changed = 0 if member.why else (source / member.name).stat().st_mtime_ns
             listing.update(f"{member.name}\0{member.size}\0{changed}\n".encode(errors="surrogateescape"))
-    except OSError as problem:
+    except (OSError, RecursionError) as problem:
         raise DataError(f"{source} cannot be read ({problem}): correct that and run again") from None
     return f"listing {listing.hexdigest()}"
 
@@ -100,10 +101,21 @@ def is_current(folder: Path, recipe: dict[str, Any]) -> bool:
     """Tell whether the arrays are whole and of this recipe."""
     try:
         note = json.loads((folder / NOTE).read_text())
-        whole = all((folder / name).stat().st_size == size for name, size in note["sizes"].items())
+        whole = all(_md5(folder / name) == md5 for name, md5 in note["md5"].items())
         return whole and note["made_from"] == recipe
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
+
+
+def _md5(path: Path) -> str:
+    state = path.stat()
+    return _md5_of(path, state.st_size, state.st_mtime_ns)
+
+
+@cache
+def _md5_of(path: Path, size: int, changed: int) -> str:
+    """The md5 of a file, once a process for each of its sizes and times of change."""
+    return md5_of(path)
 
 
 def load(folder: Path) -> Splits:
@@ -143,7 +155,7 @@ def _make(partial: Path, source: Path, recipe: dict[str, Any]) -> None:
         "source": f"{source.resolve().name} ({recipe['identity']}): {_told(counts)}",
         "classes": classes,
         "counts": counts,
-        "sizes": {path.name: path.stat().st_size for path in sorted(partial.iterdir())},
+        "md5": {path.name: md5_of(path) for path in sorted(partial.iterdir())},
     }
     (partial / NOTE).write_text(json.dumps(note, indent=1) + "\n")
 

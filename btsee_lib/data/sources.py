@@ -24,6 +24,7 @@ OTHER_KINDS = {b"7z\xbc\xaf": "7z", b"Rar!": "rar", b"\x28\xb5\x2f\xfd": "zstand
 NO_TEXT = re.compile("[\x00-\x1f\x7f\x85\u2028\u2029\ud800-\udfff]")  # what no name of UTF-8 text holds
 LEADS_OUT = "a link that leads out or nowhere"
 NO_FILE = "no regular file"
+EMPTY = "an empty folder"
 PIECE_BYTES = 2**16
 
 
@@ -49,8 +50,7 @@ def contents_of(source: Path, why_not: Callable[[str, int], str]) -> Iterator[tu
     Raises
     ------
     DataError
-        If the source cannot be read or is no whole archive, or if a name in it is no text, or a link in the
-        place of a folder leads out of it.
+        If the source cannot be read or is no whole archive, or if a name in it is no text.
     """
     try:
         for member in files_of(source) if source.is_dir() else _in_archive(source):
@@ -63,6 +63,11 @@ def contents_of(source: Path, why_not: Callable[[str, int], str]) -> Iterator[tu
     except Exception as problem:  # tarfile and zipfile raise nearly anything on a damaged archive
         if isinstance(problem, OSError) and problem.errno is not None:  # of the disk, not of the content
             raise DataError(f"{source} cannot be read ({problem}): correct that and run again") from None
+        if isinstance(problem, RuntimeError):  # a password, a compression that Python lacks, depth
+            raise DataError(
+                f"{source} cannot be read as it is ({reason_of(problem)}): unpack it, into folders that are "
+                "not nested so deeply, and name the folder in data.path"
+            ) from None
         raise DataError(
             f"{source} is truncated or not a tar or zip archive ({reason_of(problem)}): fetch it again, or "
             "name another in data.path"
@@ -72,11 +77,6 @@ def contents_of(source: Path, why_not: Callable[[str, int], str]) -> Iterator[tu
 def _check(member: Member, source: Path) -> None:
     if NO_TEXT.search(member.name):
         raise DataError(f"{source}: the name {member.name!a} is not UTF-8 or has a line break: rename it")
-    if member.why == LEADS_OUT and "." not in posixpath.basename(member.name):
-        raise DataError(
-            f"{source}: {member.name} is a link that leads out of it or nowhere, and all behind it would be "
-            "left out: put the files themselves there, or remove the link"
-        )
 
 
 def _is_hidden(folder: str) -> bool:
@@ -88,6 +88,8 @@ def files_of(root: Path, place: str = "", above: tuple[str, ...] = ()) -> Iterat
     above = (*above, os.path.realpath(root / place))
     with os.scandir(root / place) as entries:
         ordered = sorted(entries, key=lambda entry: entry.name)
+    if not ordered:
+        yield Member(f"{place}/", why=EMPTY)
     for entry in ordered:
         name, is_folder = posixpath.join(place, entry.name), entry.is_dir()
         real = Path(os.path.realpath(entry)) if is_folder or entry.is_symlink() else Path(entry)

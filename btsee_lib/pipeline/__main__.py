@@ -22,10 +22,10 @@ ACTIONS = {
     "keep": "btsee_lib.store.backbone_artefact:keep_backbone",
     "artefacts": "btsee_lib.pipeline.making:make_artefacts",
     "solutions": "btsee_lib.pipeline.notebooks:run_solutions",
-    "rivals": "btsee_lib.pipeline.making:measure_rivals",
-    "schemes": "btsee_lib.pipeline.making:compare_schemes",
+    "rivals": "btsee_lib.store.rival_results:measure_rivals",
+    "schemes": "btsee_lib.store.scheme_results:measure_other_ways",
     "backbones": "btsee_lib.pipeline.backbones:measure_backbones",
-    "joint": "btsee_lib.pipeline.making:train_jointly",
+    "joint": "btsee_lib.store.joint_results:measure_joint",
     "explorer": "btsee_lib.pipeline.explorer:write_explorer",
     "site": "btsee_lib.pipeline.site:write_site",
     "figures": "btsee_lib.pipeline.publishing:draw_all",
@@ -49,6 +49,8 @@ def main() -> None:
     parser.add_argument("--figures", metavar="MODULE", help="a module with figures of its own")
     arguments = parser.parse_args()
     action, names = arguments.action, arguments.names
+    if action in ACTIONS and names:
+        parser.error(f"{action} takes no name, such as {names[0]}")
     if action in NAMED_ACTIONS and not names:
         parser.error(f"{action} needs a name, such as 02_backbone or cifar-10, or a folder")
     if arguments.figures:

@@ -4,6 +4,7 @@ Whatever holds ``dvc.yaml`` and ``params.yaml`` is an experiment. So another bac
 another seed among its parameters, in which the same notebooks run.
 """
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -53,7 +54,8 @@ def _experiment_of(seed: int) -> Path:
         sections["data"]["path"] = str(experiment.root / Path(sections["data"]["path"]).expanduser())
     (home / "params.yaml").write_text(yaml.safe_dump(sections))
     (home / "dvc.yaml").touch()
-    for name in ("notebooks", "data"):
-        if not (home / name).exists():
-            (home / name).symlink_to(experiment.root / name)
+    # Copied and not linked: the folder that a kernel starts in tells which experiment is meant.
+    shutil.copytree(experiment.root / "notebooks", home / "notebooks", dirs_exist_ok=True)
+    if not (home / "data").exists():
+        (home / "data").symlink_to(experiment.root / "data")
     return home

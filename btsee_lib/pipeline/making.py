@@ -4,7 +4,7 @@ import os
 
 from tqdm import tqdm
 
-from btsee_lib.store import deployment_results, joint_results, results, rival_results, scheme_results, studies
+from btsee_lib.store import deployment_results, results, studies
 
 
 def fetch_data() -> None:
@@ -28,18 +28,3 @@ def make_artefacts() -> None:
     results.make_trees(tqdm)
     studies.make_studies(tqdm)
     deployment_results.make_static_backbone(splits, tqdm)
-
-
-def measure_rivals() -> None:
-    """Train narrower networks that never stop early; their results are kept in git."""
-    rival_results.measure_rivals(tqdm)
-
-
-def compare_schemes() -> None:
-    """Train the branches of every scheme and compare them; the tables are kept in git."""
-    scheme_results.measure_other_ways(tqdm)
-
-
-def train_jointly() -> None:
-    """Train backbone and branches together and set them beside the frozen backbone; tables are kept in git."""
-    joint_results.measure_joint(tqdm)

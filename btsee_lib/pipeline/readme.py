@@ -30,7 +30,7 @@ def write_readme() -> None:
 def filled(text: str) -> str:
     """Return the text of a README with its tables as the results in git have them."""
     homes = experiments()
-    blocks = {"headline": headline(homes), "claims": claims(homes), "advice": advice()}
+    blocks = {each.__name__: each(homes) for each in (headline, claims, backbones)} | {"advice": advice()}
     for name, lines in blocks.items():
         block = re.compile(rf"(<!-- {name}: [^>]*-->\n).*?(<!-- end of {name} -->)", re.DOTALL)
         rows = "\n".join(lines) + "\n"
@@ -78,6 +78,19 @@ def claims(homes: dict[str, Path]) -> list[str]:
     tables = {name: pd.read_csv(home / "tables" / CLAIMS) for name, home in homes.items()}
     rows = [f"| claim | {' | '.join(tables)} |", "| --- " * (1 + len(tables)) + "|"]
     return rows + [f"| {' | '.join(row)} |" for row in side_by_side(tables).itertuples(index=False)]
+
+
+def backbones(homes: dict[str, Path]) -> list[str]:
+    """How many verdicts other backbones share, an item an experiment in which others were trained."""
+    paths = {name: home / "tables" / "claims_over_backbones.csv" for name, home in homes.items()}
+    return [_of_backbones(name, pd.read_csv(path)) for name, path in paths.items() if path.is_file()]
+
+
+def _of_backbones(name: str, table: pd.DataFrame) -> str:
+    most, other = table["backbones"].max(), table[table["same"] < table["backbones"]]
+    apart = "; ".join(f"{row.claim} ({row.same} of {row.backbones})" for row in other.itertuples())
+    same = f"{len(table) - len(other)} of {len(table)} verdicts are the same on all {most} backbones"
+    return f"- **{name}**: {same}{f'; the others: {apart}' if apart else ''}."
 
 
 def advice() -> list[str]:

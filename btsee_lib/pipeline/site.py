@@ -90,11 +90,8 @@ def write_site() -> None:
     for source, notebook in pages.items():
         target = site / source.with_suffix(".html")
         target.parent.mkdir(parents=True, exist_ok=True)
-        resources = {
-            "up": os.path.relpath(site, target.parent) + "/",
-            "menu": menu,
-            "metadata": {"name": _title(notebook)},
-        }
+        up, title = os.path.relpath(site, target.parent) + "/", {"name": _title(notebook)}
+        resources = {"up": up, "menu": menu, "metadata": title}
         text, _ = exporter.from_notebook_node(notebook, resources)
         target.write_text(LINK.sub(_linker(root, site, source.parent), text))
     _copy(root, site, Path(MENU[-1][1]))

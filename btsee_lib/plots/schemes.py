@@ -140,14 +140,11 @@ def joint_exits(table: pd.DataFrame) -> Figure:
 @drawn_from_table
 def joint_fronts(table: pd.DataFrame) -> Figure:
     """Fronts of a joint network and of independent branches (``freezing.fronts_beside``, ``data_set``)."""
-    names = {
-        "independent": ("independent branches, backbone frozen", BLUE),
-        "joint": ("trained jointly", GREEN),
-    }
+    names = {"independent": "independent branches, backbone frozen", "joint": "trained jointly"}
     figure, panels = panels_of(table["data_set"].unique(), 6, 3.6)
     for data_set, axes in panels.items():
         of_data_set = table[table["data_set"] == data_set]
-        for training, (label, colour) in names.items():
+        for (training, label), colour in zip(names.items(), (BLUE, GREEN), strict=True):
             rows = of_data_set[of_data_set["training"] == training].sort_values("reduction")
             curve_of_drops(axes, rows, colour, label)
         axes.axhline(0, color=INK, lw=1)

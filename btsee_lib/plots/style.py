@@ -29,6 +29,7 @@ sns.set_theme(style="whitegrid", font="DejaVu Sans")
 mpl.rcParams.update(
     {
         "figure.dpi": 110,
+        "text.parse_math": False,  # a class may be called $x$
         "savefig.dpi": 150,
         "savefig.bbox": "tight",
         "figure.constrained_layout.use": True,

@@ -1,10 +1,10 @@
 """Joint training: as long as the backbone's, so by hand, and its tables are kept in git."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import torch
+from tqdm import tqdm
 
 from btsee_lib.calibration import SURVIVORS
 from btsee_lib.compute import new_fabric
@@ -19,12 +19,12 @@ from btsee_lib.trees import of_scheme
 ARTEFACT = "joint"
 
 
-def measure_joint(progress: Callable = iter) -> None:
+def measure_joint() -> None:
     """Train backbone and branches together, or load what is there, and set them beside the frozen backbone."""
     splits, _, features, trees, cost, _ = results.load_results()
     boosting, evaluation = params("boosting"), params("evaluation")
     seed = params("backbone").seed
-    logits = _answers(splits, progress)
+    logits = _answers(splits)
     tree, own = freezing.as_cascade(logits, splits, seed)
     independent = of_scheme(trees, CALIBRATION_ALONE.training)
     frozen, jointly = (
@@ -45,7 +45,7 @@ def measured_joint() -> dict[str, dict[str, pd.DataFrame]]:
     return measured_by_data_set(ARTEFACT, "make joint")
 
 
-def _answers(splits: Splits, progress: Callable) -> dict[str, torch.Tensor]:
+def _answers(splits: Splits) -> dict[str, torch.Tensor]:
     """What the exits of the joint network answer on valid and test; it is trained if need be."""
     backbone, branches = params("backbone"), params("branches")
     expected = artefacts.fingerprint(
@@ -54,7 +54,7 @@ def _answers(splits: Splits, progress: Callable) -> dict[str, torch.Tensor]:
 
     def make(folder: Path) -> None:
         network = joint.new_joint_network(splits, backbone, branches)
-        joint.train_jointly(network, splits, backbone, new_fabric(params("compute").precision), progress)
+        joint.train_jointly(network, splits, backbone, new_fabric(params("compute").precision), tqdm)
         artefacts.save_tensors(folder / "network.pt", network.state_dict())
         artefacts.save_tensors(folder / "answers.pt", joint.answers(network, splits))
 

@@ -1,9 +1,9 @@
 """Narrower networks, trained in the way of the backbone: an hour or more, so by hand, and kept in git."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
+from tqdm import tqdm
 
 from btsee_lib.backbone import predict_logits
 from btsee_lib.config import params
@@ -18,7 +18,7 @@ SHARES = (0.5, 0.625, 0.75, 0.875)  # of the backbone's width
 COLUMNS = ["width", "macs", "accuracy", "made_from", "right"]
 
 
-def measure_rivals(progress: Callable = iter) -> None:
+def measure_rivals() -> None:
     """Train narrower networks, or load those that are there, and write down what each says on test.
 
     The table is written anew after each network, narrowest first.
@@ -26,7 +26,7 @@ def measure_rivals(progress: Callable = iter) -> None:
     splits, rows = load_data(), []
     width = params("backbone").width
     for share in SHARES:
-        rows.append(_measured(splits, int(share * width), progress))
+        rows.append(_measured(splits, int(share * width)))
         path = _table()
         path.parent.mkdir(parents=True, exist_ok=True)
         pd.DataFrame(rows)[COLUMNS].to_csv(path, index=False)
@@ -49,9 +49,9 @@ def _table() -> Path:
     return current_experiment().reports / "measured" / "rivals.csv"
 
 
-def _measured(splits: Splits, width: int, progress: Callable) -> dict:
+def _measured(splits: Splits, width: int) -> dict:
     """Train a network of this width if need be, and run it over test."""
-    network = ensure_narrower(f"rivals/width_{width}", width, splits, progress)
+    network = ensure_narrower(f"rivals/width_{width}", width, splits, tqdm)
     right = predict_logits(network, splits, splits.test.images).argmax(1) == splits.test.labels
     return {
         "width": width,

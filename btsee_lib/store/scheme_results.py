@@ -1,14 +1,15 @@
 """The comparison of all schemes: an hour of training or more, so by hand, and its tables are kept in git."""
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
+from tqdm import tqdm
 
 from btsee_lib import boosting
 from btsee_lib.compute import set_up_torch
 from btsee_lib.config import params
+from btsee_lib.evaluation import BTS_EE
 from btsee_lib.parallel import in_processes
 from btsee_lib.schemes import SCHEMES
 from btsee_lib.store import artefacts, results
@@ -21,7 +22,7 @@ from btsee_lib.trees import BranchTree, tree_of
 NAME = "other_ways"
 
 
-def measure_other_ways(progress: Callable = iter) -> None:
+def measure_other_ways() -> None:
     """Train the branches of every scheme behind the rungs, and write the tables of the comparison.
 
     What is trained is kept: an interrupted run goes on, and one more scheme in a file of its own trains itself
@@ -29,8 +30,8 @@ def measure_other_ways(progress: Callable = iter) -> None:
     """
     parameters, evaluation = params("boosting"), params("evaluation")
     calls = [(name, seed) for seed in parameters.seeds for name in SCHEMES]
-    in_processes(_make_tree, calls, progress)
-    in_processes(_make_effort, [(name,) for name in SCHEMES], progress)
+    in_processes(_make_tree, calls, tqdm)
+    in_processes(_make_effort, [(name,) for name in SCHEMES], tqdm)
     trees = [_read_tree(*call) for call in calls]
     splits, stored = results.load_data(), results.load_stored_features()
     backbone, _ = results.load_backbone(splits)
@@ -104,7 +105,7 @@ def _make_effort(scheme: str) -> None:
     def make(folder: Path) -> None:
         stored = results.load_stored_features()
         terms = boosting.calibration_terms(stored, parameters)
-        reached = survivors_of(_read_tree("boosted", seed), stored, parameters, terms)
+        reached = survivors_of(_read_tree(BTS_EE.training, seed), stored, parameters, terms)
         middle = effort.middle_rung(parameters)
         met = [reached[number, middle[: number - 1]]["valid"] for number in range(1, len(middle) + 1)]
         set_up_torch(seed)
@@ -112,7 +113,7 @@ def _make_effort(scheme: str) -> None:
         table = effort.accuracy_by_effort(scheme, SCHEMES[scheme], stored, branches, parameters, met, seed)
         table.to_csv(folder / "effort.csv", index=False)
 
-    met_by = artefacts.digest_of(_name("boosted", seed))
+    met_by = artefacts.digest_of(_name(BTS_EE.training, seed))
     made_from = _made_from(scheme, seed, efforts=list(effort.EFFORTS), met_by=met_by)
     made_from["code"] |= digests_of_code(effort.__name__)
     artefacts.ensure(_effort_name(scheme), made_from, make)

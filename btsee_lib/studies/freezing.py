@@ -83,13 +83,6 @@ def exits_beside(
     difference = 100 * (right_jointly - right)
     weights = image_weights(len(labels), parameters.resamples, parameters.seed) / len(labels)
     low, high = interval(weights @ difference.T, parameters.confidence)
-    return pd.DataFrame(
-        {
-            "exit": range(1, len(difference) + 1),
-            "frozen": right.mean(1),
-            "joint": right_jointly.mean(1),
-            "gain": difference.mean(1),
-            "low": low,
-            "high": high,
-        }
-    )
+    table = pd.DataFrame({"frozen": right.mean(1), "joint": right_jointly.mean(1)})
+    table.insert(0, "exit", range(1, len(table) + 1))
+    return table.assign(gain=difference.mean(1), low=low, high=high)

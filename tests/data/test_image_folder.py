@@ -219,8 +219,9 @@ def test_a_name_twice_in_an_archive_counts_once_and_the_later_one_stays(load, sp
     [
         (".png", "damaged, or not what its name says"),
         (".jfif", "damaged, or not what its name says"),
-        (".heic", "a kind of picture that is not read"),
-        ("", "a kind of picture that is not read"),
+        (".heic", "of a kind that is not read"),
+        (".jpg_large", "of a kind that is not read"),
+        ("", "of a kind that is not read"),
     ],
 )
 @pytest.mark.parametrize("layout", ["split", "unsplit"])
@@ -235,6 +236,27 @@ def test_a_class_of_which_nothing_can_be_read_stops_the_reading(
     message = refused(write_folder(tmp_path / "mine", spoilt))
     number = EACH if layout == "split" else 3 * EACH
     assert f"the class 'ship' has no picture that can be read, {number} left out ({reason})" in message
+
+
+@pytest.mark.parametrize("place", ["split", "unsplit"])
+def test_an_empty_folder_of_a_class_stops_the_reading(refused, request, tmp_path, place):
+    folder = write_folder(tmp_path / "mine", request.getfixturevalue(place))
+    (folder / ("train/owl" if place == "split" else "owl")).mkdir()
+    assert "the class 'owl' has no picture that can be read, 1 left out (an empty folder)" in refused(folder)
+
+
+def test_other_endings_of_jpeg_and_png_are_read(load, split, tmp_path):
+    expected = load(write_folder(tmp_path / "mine", split)).train.images
+    renamed = {path.replace(".png", ".apng"): content for path, content in split.items()}
+    assert torch.equal(load(write_folder(tmp_path / "other", renamed)).train.images, expected)
+
+
+def test_a_picture_that_memory_does_not_hold_is_not_left_out_as_damaged(refused, split, tmp_path, monkeypatch):
+    def too_large(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(image_files, "prepare", too_large)
+    assert "does not fit into memory: store it smaller" in refused(write_folder(tmp_path / "mine", split))
 
 
 def test_a_thousand_other_files_before_the_first_picture_are_no_class(load, unsplit, tmp_path):

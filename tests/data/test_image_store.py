@@ -1,6 +1,7 @@
 import errno
 import json
 
+import numpy as np
 import pytest
 import torch
 from small_cinic10 import CLASSES, SPLITS, files, write_archive, write_folder
@@ -90,6 +91,16 @@ def test_damaged_or_missing_arrays_are_made_again(make, made, pictures, file, da
     path.unlink() if spoilt is None else path.write_bytes(spoilt)
     assert not is_current(made, RECIPE | {"version": image_store.VERSION})
     assert make(few).digest == digest
+
+
+def test_arrays_that_were_altered_at_equal_size_are_not_believed(make, made, pictures):
+    digest = make(pictures).digest
+    path = made / "test_labels.npy"
+    labels = np.load(path)
+    np.save(path, np.roll(labels, 1))
+    assert not is_current(made, RECIPE | {"version": image_store.VERSION})
+    assert make(pictures).digest == digest
+    assert np.array_equal(np.load(path), labels)
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, OSError(errno.ENOSPC, "full"), DataError("bad")])

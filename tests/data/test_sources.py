@@ -1,5 +1,6 @@
 import io
 import os
+import re
 import tarfile
 import zipfile
 
@@ -7,6 +8,7 @@ import pytest
 from small_cinic10 import write_folder
 
 from btsee_lib.data import sources
+from btsee_lib.data.image_files import find_pictures
 from btsee_lib.data.image_store import identity_of
 from btsee_lib.data.sources import LEADS_OUT, NO_FILE, contents_of
 from btsee_lib.errors import DataError
@@ -84,14 +86,41 @@ def test_hard_links_of_a_tar_are_not_left_out_and_neither_is_what_links_lead_on_
     assert found(as_tar(folder)) == names
 
 
+@pytest.mark.parametrize("name", ["dog", "dog.v2"])
 @pytest.mark.parametrize("target", ["../outside", "/etc", "nowhere"])
-def test_a_link_that_leads_out_in_the_place_of_a_folder_is_refused_by_name(tmp_path, form, target):
+def test_a_link_that_leads_out_in_the_place_of_a_folder_is_refused_by_name(tmp_path, form, target, name):
     write_folder(tmp_path / "outside", {"1.png": b"secret"})
     folder = write_folder(tmp_path / "mine", {"train/cat/1.png": b"1"})
-    (folder / "train/dog").symlink_to(f"../{target}" if target == "../outside" else target)
-    message = refused(form(folder))
-    assert "train/dog" in message
-    assert "is a link that leads out of it or nowhere" in message
+    (folder / "train" / name).symlink_to(f"../{target}" if target == "../outside" else target)
+    with pytest.raises(DataError, match=f"train/{name}/? is a link that leads out of it or nowhere"):
+        list(find_pictures(form(folder)))
+
+
+def test_an_encrypted_zip_is_to_be_unpacked_and_not_fetched_again(tmp_path):
+    packed = bytearray(as_zip(write_folder(tmp_path / "mine", {"cat/1.png": b"1"})).read_bytes())
+    for start, flags in ((rb"PK\x03\x04", 6), (rb"PK\x01\x02", 8)):  # of files, and in the table of contents
+        for header in re.finditer(start, bytes(packed)):
+            packed[header.start() + flags] |= 1  # encrypted
+    (tmp_path / "secret.zip").write_bytes(packed)
+    message = refused(tmp_path / "secret.zip")
+    assert "encrypted" in message
+    assert "unpack it" in message
+    assert "fetch it again" not in message
+
+
+@pytest.mark.parametrize("read", [refused, lambda folder: identity_of(folder)])
+def test_folders_nested_too_deeply_end_in_a_sentence(tmp_path, monkeypatch, read):
+    folder = write_folder(tmp_path / "mine", {"cat/1.png": b"1"})
+
+    def too_deep(_):
+        raise RecursionError("maximum recursion depth exceeded")
+
+    monkeypatch.setattr(sources.os, "scandir", too_deep)
+    if read is refused:
+        assert "nested so deeply" in refused(folder)
+    else:
+        with pytest.raises(DataError, match="mine cannot be read"):
+            read(folder)
 
 
 def test_a_picture_that_is_a_link_out_is_told_and_never_read(tmp_path, form):

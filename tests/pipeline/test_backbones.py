@@ -20,7 +20,7 @@ def claimed(repository, tmp_path, monkeypatch):
     def run(command, cwd, check):
         assert check
         assert command[-4:] == [*backbones.NOTEBOOKS]
-        assert current_experiment(cwd).root == cwd  # an experiment of its own
+        assert current_experiment(cwd / "notebooks").root == cwd  # an experiment of its own, for kernels too
         seeds.append(yaml.safe_load((cwd / "params.yaml").read_text())["backbone"]["seed"])
         folder = cwd / "artifacts" / "reports" / "05_evaluation"
         folder.mkdir(parents=True)

@@ -35,3 +35,10 @@ def test_a_training_without_numbers_ends_in_its_sentence(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["pipeline", "backbone"])
     with pytest.raises(SystemExit, match="error: the losses are no numbers any more: lower"):
         command_line.main()
+
+
+def test_a_name_that_an_action_does_not_take_is_refused(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["pipeline", "figures", "fronts"])
+    with pytest.raises(SystemExit):
+        command_line.main()
+    assert "figures takes no name, such as fronts" in capsys.readouterr().err

@@ -6,7 +6,7 @@ from btsee_lib.errors import ParameterError
 from btsee_lib.experiment import current_experiment
 from btsee_lib.pipeline.profiles import merge, read_profile, set_up_profile
 
-NAMES = ("cifar-10", "cinic-10", "full-width")
+NAMES = ("cifar-10", "cinic-10", "few-pictures", "full-width")
 
 
 @pytest.fixture

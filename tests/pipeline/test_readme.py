@@ -15,6 +15,9 @@ TEXT = """# Title
 between
 <!-- claims: written by hand -->
 <!-- end of claims -->
+<!-- backbones: written by hand -->
+- old
+<!-- end of backbones -->
 <!-- advice: written by hand -->
 <!-- end of advice -->
 """
@@ -63,6 +66,19 @@ def test_the_rule_that_is_advised_was_chosen_on_valid_and_the_leading_scheme_has
     assert "*mine* leads with +0.30 points (+0.10 to +0.50)" in line
     assert "*best on valid* drops least there on valid; on test its drop is +0.45 points" in line
     assert line.endswith("and that of CPM +0.50.")
+
+
+def test_verdicts_that_other_backbones_do_not_share_are_named(two_experiments):
+    rows = [("1 a claim", 3, 3), ("2 another", 3, 1), ("3 a third", 3, 2)]
+    table = pd.DataFrame(rows, columns=["claim", "backbones", "same"])
+    table.to_csv(two_experiments / "reports" / "small" / "tables" / "claims_over_backbones.csv", index=False)
+    text = readme.filled(TEXT)
+    assert "- old" not in text
+    (line,) = [each for each in text.splitlines() if "backbones;" in each]
+    assert line == (
+        "- **cifar-10, width 32 (`small`)**: 1 of 3 verdicts are the same on all 3 backbones; "
+        "the others: 2 another (1 of 3); 3 a third (2 of 3)."
+    )
 
 
 def test_the_tables_hold_the_results_of_all_experiments_profiles_first(two_experiments):

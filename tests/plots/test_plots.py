@@ -519,6 +519,14 @@ def test_a_table_without_rows_is_said_to_have_none(name):
     plt.close(figure)
 
 
+@pytest.mark.parametrize("name", ["class_exits", "thresholds"])
+def test_a_class_may_be_called_by_a_formula(figure_of, name):
+    table = table_of(name)
+    figure_of(
+        name, table.assign(**{"class": [rf"$\x$ {each}" for each in table["class"]]})
+    ).draw_without_rendering()
+
+
 def test_of_verdicts_by_backbone_those_that_are_the_same_on_all_are_counted(figure_of):
     figure = figure_of("verdicts_by_backbone")
     (axes,) = figure.axes

@@ -38,3 +38,11 @@ def test_margins_of_classes_must_be_as_many_as_classes(splits, with_parameters):
         ParameterError, match="class_margins has 2 entries: give one for each of the 10 classes"
     ):
         check_data(splits)
+
+
+def test_more_survivors_asked_for_than_there_are_images_are_told_before_anything_is_trained(
+    splits, with_parameters
+):
+    with_parameters(boosting={"min_survivors": len(splits.valid) + 1})
+    with pytest.raises(ParameterError, match=r"min_survivors is 1001, and train or valid has 1000 images"):
+        check_data(splits)
