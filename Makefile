@@ -65,6 +65,8 @@ industrial: setup  ## a second domain: solar cells (90 MB, at most 6 minutes on 
 	pip install --quiet --disable-pip-version-check --no-compile -r requirements.txt -r requirements-industrial.txt -c constraints.txt
 	cd industrial && pytest tests
 	cd industrial && dvc repro
+	@echo "== the executed notebook and its solutions once more"
+	OMP_NUM_THREADS=1 $(NBVAL) industrial/reports/notebooks industrial/reports/solutions
 	@echo "Results: industrial/reports"
 
 test: lint unit pipeline notebooks  ## run everything that checks the project

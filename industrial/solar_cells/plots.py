@@ -27,6 +27,9 @@ def module_defects(table: pd.DataFrame) -> Figure:
             axes.bar(mine.index, 100 * mine["defective"], color=colour, label=split)
         share = 100 * (rows["defective"] * rows["cells"]).sum() / rows["cells"].sum()
         axes.axhline(share, color=INK, lw=1, ls="--")
+        axes.annotate(
+            f"all cells: {share:.0f} %", (-0.5, share), (0, 3), textcoords="offset points", fontsize=9
+        )
         least, most = 100 * rows["defective"].min(), 100 * rows["defective"].max()
         axes.set(
             title=f"{kind}crystalline: {least:.0f} to {most:.0f} % of the cells of a module are defective",
@@ -133,7 +136,7 @@ def inspection_sweep(table: pd.DataFrame) -> Figure:
         axes.set_ylim(bottom=0)
         change = table.pivot(index="knob", columns="scheme", values=measure).diff(axis=1)[UNEQUAL]
         points = f"{100 * change.mean():+.1f} points".replace("-", "\N{MINUS SIGN}")
-        axes.set_title(f"{label.partition(' (')[0].capitalize()}: {points} by the stricter margin")
+        axes.set_title(f"{label.partition(' (')[0].capitalize()}: {points} on average by the stricter margin")
     panels[0].legend(loc="lower left")
     return figure
 

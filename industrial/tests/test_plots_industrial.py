@@ -129,13 +129,18 @@ def test_gains_are_drawn_against_examples_and_the_axis_says_so():
 
 
 def test_titles_say_what_the_table_shows():
-    titles = {name: [axes.get_title(loc="left") for axes in FIGURES[name](TABLES[name]()).axes] for name in TABLES}
+    titles = {
+        name: [axes.get_title(loc="left") for axes in FIGURES[name](TABLES[name]()).axes] for name in TABLES
+    }
     plt.close("all")
-    assert titles["backbone_folds"] == ["Missed defects: 20 to 30 %, by fold", "False alarms: 20 to 30 %, by fold"]
+    assert titles["backbone_folds"] == [
+        "Missed defects: 20 to 30 %, by fold",
+        "False alarms: 20 to 30 %, by fold",
+    ]
     assert titles["boosting_gains"] == ["Training on survivors is ahead at 2 of 3 branches"]
     assert titles["inspection_sweep"] == [
-        "Missed defects: \N{MINUS SIGN}2.0 points by the stricter margin",
-        "False alarms: +3.0 points by the stricter margin",
+        "Missed defects: \N{MINUS SIGN}2.0 points on average by the stricter margin",
+        "False alarms: +3.0 points on average by the stricter margin",
     ]
     assert titles["inspection_schemes"][-1] == "Saved: 30 to 40"
     assert titles["module_defects"][0].endswith("0 to 77 % of the cells of a module are defective")
