@@ -1,6 +1,7 @@
 import io
 import shutil
 import tarfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -249,6 +250,19 @@ def test_other_endings_of_jpeg_and_png_are_read(load, split, tmp_path):
     expected = load(write_folder(tmp_path / "mine", split)).train.images
     renamed = {path.replace(".png", ".apng"): content for path, content in split.items()}
     assert torch.equal(load(write_folder(tmp_path / "other", renamed)).train.images, expected)
+
+
+def test_large_pictures_are_decoded_one_at_a_time_and_small_ones_beside_them(monkeypatch, tmp_path, split):
+    monkeypatch.setattr(image_files, "LARGE", 32 * 32)
+    content = next(iter(split.values()))
+    large, small = (
+        image_files.Picture("", "cat", "1.png", each) for each in (resized(content, 33, 32), content)
+    )
+    with ThreadPoolExecutor() as pool, image_files.ONE_LARGE:
+        waiting = pool.submit(image_files.decode, tmp_path, None, large)
+        assert pool.submit(image_files.decode, tmp_path, None, small).result(timeout=5)[0].shape == (3, 32, 32)
+        assert not waiting.done()
+    assert waiting.result()[0].shape == (3, 32, 33)
 
 
 def test_a_picture_that_memory_does_not_hold_is_not_left_out_as_damaged(refused, split, tmp_path, monkeypatch):

@@ -1,13 +1,11 @@
 import io
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from btsee_lib.data import preparation
 from btsee_lib.data.preparation import prepare
 from btsee_lib.errors import DataError
 
@@ -110,13 +108,3 @@ def test_a_model_of_one_channel_sees_a_grey_picture_as_it_is_and_a_coloured_one_
 def test_it_needs_no_torch(repository):
     code = "import sys; sys.modules['torch'] = None; from btsee_lib.data.preparation import prepare"
     subprocess.run([sys.executable, "-c", code], cwd=repository, check=True)
-
-
-def test_large_pictures_are_decoded_one_at_a_time_and_small_ones_beside_them(monkeypatch):
-    monkeypatch.setattr(preparation, "LARGE", 100)
-    large, small = (as_bytes(Image.new("RGB", (width, 10))) for width in (11, 10))
-    with ThreadPoolExecutor() as pool, preparation.ONE_LARGE:
-        waiting = pool.submit(prepare, large)
-        assert pool.submit(prepare, small).result(timeout=5)[0].shape == (3, 10, 10)
-        assert not waiting.done()
-    assert waiting.result()[0].shape == (3, 10, 11)
