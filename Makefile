@@ -60,7 +60,7 @@ backbones: data  ## the notebooks up to the claims on four more backbones (half 
 	cd $(HOME_OF) && python -m btsee_lib.pipeline backbones
 	@echo "'dvc repro' brings notebook 05 up to date"
 
-industrial: setup  ## a second domain: solar cells (90 MB, at most 6 minutes on two cores)
+industrial: setup  ## a second domain: solar cells (90 MB, at most 9 minutes on two cores)
 	@echo "== images of solar cells: the package of requirements-industrial.txt"
 	pip install --quiet --disable-pip-version-check --no-compile -r requirements.txt -r requirements-industrial.txt -c constraints.txt
 	cd industrial && pytest tests
