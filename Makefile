@@ -60,11 +60,13 @@ backbones: data  ## the notebooks up to the claims on four more backbones (half 
 	cd $(HOME_OF) && python -m btsee_lib.pipeline backbones
 	@echo "'dvc repro' brings notebook 05 up to date"
 
-industrial: setup  ## a second domain: solar cells (90 MB, at most 6 minutes on two cores)
+industrial: setup  ## a second domain: solar cells (90 MB, at most 9 minutes on two cores)
 	@echo "== images of solar cells: the package of requirements-industrial.txt"
 	pip install --quiet --disable-pip-version-check --no-compile -r requirements.txt -r requirements-industrial.txt -c constraints.txt
 	cd industrial && pytest tests
 	cd industrial && dvc repro
+	@echo "== the executed notebook and its solutions once more"
+	OMP_NUM_THREADS=1 $(NBVAL) industrial/reports/notebooks industrial/reports/solutions
 	@echo "Results: industrial/reports"
 
 test: lint unit pipeline notebooks  ## run everything that checks the project

@@ -15,6 +15,7 @@ from btsee_lib.experiment import repository_root
 from btsee_lib.pipeline import readme
 from btsee_lib.plots import FIGURES
 from btsee_lib.store.reports import HOLDS, HOLDS_NOT
+from solar_cells import exercises as of_solar_cells
 
 ROOT = repository_root(Path(__file__).parent)
 LIBRARY = ROOT / "btsee_lib"
@@ -27,7 +28,7 @@ CORE = (
 ).split()
 
 
-SOLUTIONS = sorted((ROOT / "solutions").glob("*.ipynb"))
+SOLUTIONS = [path for root in PIPELINES for path in sorted((root / "solutions").glob("*.ipynb"))]
 
 
 def stages_of(root):
@@ -92,7 +93,7 @@ def test_a_cell_that_only_checks_is_folded(path):
             assert is_check, cell.id
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_every_cell_has_its_place_among_the_slides(path):
     for cell in nbformat.read(path, as_version=4).cells:
         place = cell.metadata.get("slideshow", {}).get("slide_type")
@@ -138,20 +139,21 @@ def functions_of(path):
 
 @pytest.mark.parametrize("path", SOLUTIONS, ids=lambda path: path.stem)
 def test_a_solution_solves_every_exercise_of_its_notebook_by_the_same_names(path):
-    notebook = ROOT / "notebooks" / path.name
+    root = path.parents[1]
+    notebook = root / "notebooks" / path.name
     (stubs, asked), (solved, answered) = functions_of(notebook), functions_of(path)
     assert asked == answered
     assert 2 <= len(asked) <= 3
     assert all(solved[name] == stubs[name] for name in asked.values())
     assert f"(../solutions/{path.name})" in notebook.read_text()
     sections = set(re.findall(r'params\("(\w+)"\)', code_of(nbformat.read(path, as_version=4))))
-    assert sections <= set(stages_of(ROOT)["solutions"]["params"])
+    assert sections <= set(stages_of(root)["solutions"]["params"])
 
 
 @pytest.mark.parametrize("path", SOLUTIONS, ids=lambda path: path.stem)
 def test_a_published_solution_is_of_its_source_and_passes_every_check(path):
     source = nbformat.read(path, as_version=4)
-    executed = nbformat.read(ROOT / "reports" / "solutions" / path.name, as_version=4)
+    executed = nbformat.read(path.parents[1] / "reports" / "solutions" / path.name, as_version=4)
     assert [cell.source for cell in executed.cells] == [cell.source for cell in source.cells]
     assert all(cell.outputs == [] for cell in source.cells if cell.cell_type == "code")
     for cell in executed.cells:
@@ -162,7 +164,8 @@ def test_a_published_solution_is_of_its_source_and_passes_every_check(path):
 def test_every_notebook_with_exercises_has_solutions_and_every_check_is_used():
     asked = {path.name: functions_of(path)[1] for path in NOTEBOOKS}
     assert [path.name for path in SOLUTIONS] == [name for name, checks in asked.items() if checks]
-    assert {check for checks in asked.values() for check in checks} == set(exercises.__all__)
+    known = {*exercises.__all__, *(name for name in vars(of_solar_cells) if name.startswith("check_"))}
+    assert {check for checks in asked.values() for check in checks} == known
 
 
 @pytest.mark.parametrize("root", PIPELINES, ids=lambda root: root.name)

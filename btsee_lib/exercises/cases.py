@@ -50,10 +50,11 @@ def check(function: Callable, exercise: str, real: list[Case], name: str | None 
     real : the cases of the notebook's data.
     name : of what the reader wrote, if ``function`` stands around it.
     """
-    print(f"{name or function.__name__} {_verdict(function, [*small_cases(exercise), *real])}.")
+    print(f"{name or function.__name__} {verdict(function, [*small_cases(exercise), *real])}.")
 
 
-def _verdict(function: Callable, cases: list[Case]) -> str:
+def verdict(function: Callable, cases: list[Case]) -> str:
+    """Say what is wrong with a function, the first case that it fails, or that all cases are right."""
     for number, (name, arguments, wanted, why) in enumerate(cases):
         given = name + _shown_arguments(arguments)
         # Copies, so that code that writes into its arguments spoils nothing in the notebook.

@@ -9,9 +9,10 @@ from matplotlib.figure import Figure
 from btsee_lib.plots import branches as plots_branches
 from btsee_lib.plots.style import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, SKY, drawn_from_table
 from solar_cells.folds import EQUAL, UNEQUAL
-from solar_cells.inspection import SCHEMES
+from solar_cells.inspection import BACKBONE, SCHEMES
 
 KINDS = {EQUAL: (BLUE, "equal margins"), UNEQUAL: (ORANGE, "stricter for functional")}
+ALL_CELLS = "all cells"  # the group of all folds together
 SPLITS = {"train": SKY, "valid": PURPLE, "test": ORANGE}
 
 
@@ -26,8 +27,12 @@ def module_defects(table: pd.DataFrame) -> Figure:
             axes.bar(mine.index, 100 * mine["defective"], color=colour, label=split)
         share = 100 * (rows["defective"] * rows["cells"]).sum() / rows["cells"].sum()
         axes.axhline(share, color=INK, lw=1, ls="--")
+        axes.annotate(
+            f"all cells: {share:.0f} %", (-0.5, share), (0, 3), textcoords="offset points", fontsize=9
+        )
+        least, most = 100 * rows["defective"].min(), 100 * rows["defective"].max()
         axes.set(
-            title=f"{kind}crystalline: {len(rows)} modules, {share:.0f} % of the cells defective",
+            title=f"{kind}crystalline: {least:.0f} to {most:.0f} % of the cells of a module are defective",
             ylabel="defective cells (%)",
             ylim=(0, 100),
             xticks=[],
@@ -74,6 +79,8 @@ def boosting_gains(table: pd.DataFrame) -> Figure:
     """
     figure = plots_branches.training_gains(table.rename(columns={"train_examples": "train_survivors"}))
     figure.axes[0].set_xlabel("training examples that survive, a cell counts several times (logarithmic)")
+    ahead = int((table["gain"] > 0).sum())
+    figure.axes[0].set_title(f"Training on survivors is ahead at {ahead} of {len(table)} branches")
     return figure
 
 
@@ -91,6 +98,8 @@ def backbone_folds(table: pd.DataFrame) -> Figure:
     titles = (("missed", "Missed defects", ORANGE), ("alarms", "False alarms", BLUE))
     for axes, (measure, title, colour) in zip(panels, titles, strict=True):
         _bars(axes, table, measure, colour, place)
+        by_fold = 100 * table.loc[table["group"] != ALL_CELLS, measure]
+        title = f"{title}: {by_fold.min():.0f} to {by_fold.max():.0f} %, by fold"
         axes.set(title=title, xlabel=f"{'defective' if measure == 'missed' else 'functional'} cells (%)")
         axes.grid(axis="y", visible=False)
         axes.set_xlim(left=0)
@@ -125,8 +134,9 @@ def inspection_sweep(table: pd.DataFrame) -> Figure:
         )
         axes.set(xlabel="computation saved (%)", ylabel=label)
         axes.set_ylim(bottom=0)
-    panels[0].set_title("Missed defects: lower is better")
-    panels[1].set_title("False alarms: lower is better")
+        change = table.pivot(index="knob", columns="scheme", values=measure).diff(axis=1)[UNEQUAL]
+        points = f"{100 * change.mean():+.1f} points".replace("-", "\N{MINUS SIGN}")
+        axes.set_title(f"{label.partition(' (')[0].capitalize()}: {points} on average by the stricter margin")
     panels[0].legend(loc="lower left")
     return figure
 
@@ -134,22 +144,30 @@ def inspection_sweep(table: pd.DataFrame) -> Figure:
 @drawn_from_table
 def inspection_schemes(table: pd.DataFrame) -> Figure:
     """Missed defects, false alarms, cost and saving of each scheme (``module_intervals.summarise``)."""
-    figure, panels = plt.subplots(1, 4, figsize=(11.5, 3.4), sharey=True, layout="constrained")
+    figure, panels = plt.subplots(1, 4, figsize=(12, 3.8), sharey=True, layout="constrained")
     place = pd.Series(range(len(table)), index=table.index)
     colours = [KINDS[SCHEMES[name][1]][0] if name in SCHEMES else GREY for name in table["scheme"]]
     titles = {
         "missed": ("Missed defects", "% of the defective"),
         "alarms": ("False alarms", "% of the functional"),
         "cost": ("Cost", "false alarms a 100 cells"),
-        "saved": ("Computation saved", "% of the backbone's"),
+        "saved": ("Saved", "% of the backbone's computation"),
     }
+    with_exits = table["scheme"] != BACKBONE
     for axes, (measure, (title, label)) in zip(panels, titles.items(), strict=True):
         for row, colour in zip(table.index, colours, strict=True):
             _bars(axes, table.loc[[row]], measure, colour, place.loc[[row]])
         axes.axvline(100 * table[measure].iloc[0], color=GREY, lw=1, ls="--")
-        axes.set(title=title, xlabel=label)
+        reached = 100 * table.loc[with_exits, measure]
+        axes.set(title=f"{title}: {reached.min():.0f} to {reached.max():.0f}", xlabel=label)
         axes.grid(axis="y", visible=False)
         axes.set_xlim(min(0, axes.get_xlim()[0]), 1.06 * axes.get_xlim()[1])
+    apart = 100 * (table.loc[with_exits, "cost"] - table["cost"].iloc[0]).abs().max()
+    figure.suptitle(
+        f"Exits save computation; their cost is within {apart:.1f} false alarms a 100 cells of the backbone's",
+        x=0.01,
+        ha="left",
+    )
     panels[0].set(yticks=place, yticklabels=table["scheme"])
     panels[0].invert_yaxis()
     return figure

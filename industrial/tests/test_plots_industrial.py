@@ -53,7 +53,11 @@ def backbone_folds():
 
 def inspection_sweep():
     kinds = [measured(3).assign(scheme=kind) for kind in ("equal", "unequal")]
-    return pd.concat(kinds, ignore_index=True).assign(backbone_missed=0.3, backbone_alarms=0.2)
+    table = pd.concat(kinds, ignore_index=True).assign(backbone_missed=0.3, backbone_alarms=0.2)
+    table["knob"] = [-0.1, 0.0, 0.1] * 2
+    table.loc[table["scheme"] == "unequal", "missed"] -= 0.02
+    table.loc[table["scheme"] == "unequal", "alarms"] += 0.03
+    return table
 
 
 def inspection_schemes():
@@ -122,3 +126,21 @@ def test_gains_are_drawn_against_examples_and_the_axis_says_so():
     drawn = [tuple(point) for dots in figure.axes[0].collections for point in dots.get_offsets()]
     assert drawn == [(3000, 1), (900, -2), (400, 8)]
     plt.close(figure)
+
+
+def test_titles_say_what_the_table_shows():
+    titles = {
+        name: [axes.get_title(loc="left") for axes in FIGURES[name](TABLES[name]()).axes] for name in TABLES
+    }
+    plt.close("all")
+    assert titles["backbone_folds"] == [
+        "Missed defects: 20 to 30 %, by fold",
+        "False alarms: 20 to 30 %, by fold",
+    ]
+    assert titles["boosting_gains"] == ["Training on survivors is ahead at 2 of 3 branches"]
+    assert titles["inspection_sweep"] == [
+        "Missed defects: \N{MINUS SIGN}2.0 points on average by the stricter margin",
+        "False alarms: +3.0 points on average by the stricter margin",
+    ]
+    assert titles["inspection_schemes"][-1] == "Saved: 30 to 40"
+    assert titles["module_defects"][0].endswith("0 to 77 % of the cells of a module are defective")
