@@ -4,6 +4,8 @@ Needs numpy and Pillow only, so it goes where torch does not.
 """
 
 import io
+from contextlib import nullcontext
+from threading import Lock
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -13,6 +15,9 @@ from btsee_lib.errors import DataError
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")  # what needs no other program
 GREY_MODES = frozenset(("1", "L", "LA", "I;16", "I;16B", "I;16L"))
 BITS_PER_SAMPLE = 258  # a tag of TIFF
+
+LARGE = 25_000_000  # pixels: a picture of more takes hundreds of MB while it is decoded, so one at a time
+ONE_LARGE = Lock()
 
 # Goes with a model, for whoever prepares pictures by other means.
 PREPARATION = {
@@ -47,11 +52,13 @@ def prepare(content: bytes, size: tuple[int, int] | None = None, channels: int =
     """
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as opened:
-            image = ImageOps.exif_transpose(_eight_bits(opened))
-            grey = image.mode in GREY_MODES
-            image = _onto_white(image).convert("L" if channels == 1 else "RGB")
-            if size is not None:
-                image = image.resize(size, Image.Resampling.BILINEAR)
+            with ONE_LARGE if opened.width * opened.height > LARGE else nullcontext():
+                image = _eight_bits(opened)
+                ImageOps.exif_transpose(image, in_place=True)
+                grey = image.mode in GREY_MODES
+                image = _in_mode(_onto_white(image), "L" if channels == 1 else "RGB")
+                if size is not None:
+                    image = image.resize(size, Image.Resampling.BILINEAR)
             return np.ascontiguousarray(np.atleast_3d(np.asarray(image)).transpose(2, 0, 1)), grey
     except Image.DecompressionBombError:  # by its header: nothing is decoded yet
         raise DataError(f"claims more than {2 * Image.MAX_IMAGE_PIXELS:,} pixels: remove it") from None
@@ -72,9 +79,14 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     return upper
 
 
+def _in_mode(image: Image.Image, mode: str) -> Image.Image:
+    """Convert; what has the mode already is not copied, as Pillow would."""
+    return image if image.mode == mode else image.convert(mode)
+
+
 def _onto_white(image: Image.Image) -> Image.Image:
     if not image.has_transparency_data:
         return image
     white = Image.new("RGBA", image.size, "white")
-    white.alpha_composite(image.convert("RGBA"))
+    white.alpha_composite(_in_mode(image, "RGBA"))
     return white
