@@ -1,4 +1,4 @@
-"""What notebook 06 measures: single images, batches, exits and parts, as tables."""
+"""What notebook 10 measures: single images, batches, exits and parts, as tables."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager

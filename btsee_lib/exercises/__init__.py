@@ -7,6 +7,8 @@ from btsee_lib.exercises.cascades import (
     check_cheapest,
     check_leave_early,
     check_paired_interval,
+    check_tail,
+    check_unexplained,
     check_weights,
 )
 from btsee_lib.exercises.classifiers import (
@@ -43,6 +45,8 @@ __all__ = [
     "check_shortfall",
     "check_soft_weights",
     "check_survivors",
+    "check_tail",
     "check_threshold",
+    "check_unexplained",
     "check_weights",
 ]

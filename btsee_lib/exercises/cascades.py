@@ -1,4 +1,4 @@
-"""Checks of notebooks 05, 06 and 08: cascades, a choice, an interval, what pays, parts, half the bits."""
+"""Checks of notebooks 05, 06, 08 and 10: cascades, a choice, an interval, rounding, times, parts, bits."""
 
 from collections.abc import Callable, Sequence
 
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from btsee_lib.cascade import Cascade, simulate
 from btsee_lib.cost import CostModel
+from btsee_lib.deployment.build import NEAR
 from btsee_lib.deployment.time_costs import break_even
 from btsee_lib.evaluation import recommend
 from btsee_lib.exercises.cases import Case, check
@@ -113,6 +114,32 @@ def check_break_even(function: Callable, cost: CostModel) -> None:
     """Check ``(stages, branches)``: for each branch the share of those that reach it from which it pays."""
     real = torch.tensor(cost.stages), torch.tensor(cost.branches)
     check(function, "break_even", [Case("for this cascade", real, break_even(cost), "shares, not percent")])
+
+
+def check_unexplained(function: Callable, exits: Tensor, others: Tensor, gaps: Tensor) -> None:
+    """Check ``(exits, others, gaps, tolerance)``: how many images leave elsewhere, and not by rounding.
+
+    Parameters
+    ----------
+    exits, others : int64 (N,), of the same images in two ways; gaps : float (B, N), confidence less threshold.
+    """
+    parting = torch.minimum(exits, others).clamp(max=len(gaps) - 1)  # the last exit decides nothing
+    near = gaps.gather(0, parting[None])[0].abs() <= NEAR
+    real = exits, others, gaps, NEAR
+    wanted = int(((exits != others) & ~near).sum())
+    check(function, "unexplained", [Case("on test", real, wanted, "so many are left")])
+
+
+def check_tail(function: Callable, images: Sequence[int], times: Sequence[float]) -> None:
+    """Check ``(images, times, share)``: the time within which a share of all images is answered.
+
+    Parameters
+    ----------
+    images : that leave at each exit, as many as ``times``.
+    """
+    wanted = np.quantile(np.repeat(times, images), 0.95, method="inverted_cdf")
+    real = torch.tensor(images), torch.tensor(list(times)), 0.95
+    check(function, "tail", [Case("for this cascade", real, wanted, "within this 95 in 100 are answered")])
 
 
 def check_weights(function: Callable, batch_size: int, processes: int) -> None:

@@ -15,7 +15,7 @@ from btsee_lib.plots import FIGURES
 from btsee_lib.store.artefacts import folder_of, read_table
 from btsee_lib.store.reports import CONDITIONS, METRICS, conditions, read_numbers
 
-APART = ("06_deployment", "08_paper_scale")  # of one machine: their numbers have a file of their own
+APART = ("08_paper_scale", "10_time")  # of one machine: their numbers have a file of their own
 CLAIMS = "claims.csv"
 
 

@@ -1,4 +1,4 @@
-"""The figures of notebook 06: deployment."""
+"""The figures of notebook 10: times."""
 
 import numpy as np
 import pandas as pd

@@ -4,7 +4,7 @@ from btsee_lib.compute import set_up_torch
 from btsee_lib.config import params
 from btsee_lib.store.joint_results import measured_joint
 from btsee_lib.store.measured import measured_backbones, measured_table
-from btsee_lib.store.reports import Report, claims_of_profiles, made_table, show
+from btsee_lib.store.reports import Report, claims_of_profiles, made_model, made_table, show
 from btsee_lib.store.results import (
     cost_model,
     load_backbone,
@@ -29,6 +29,7 @@ __all__ = [
     "load_results",
     "load_stored_features",
     "load_trees",
+    "made_model",
     "made_table",
     "make_backbone",
     "make_features",

@@ -1,4 +1,4 @@
-"""The two results of notebook 06 that take long: a smaller static network, and the times.
+"""The two results of notebook 10 that take long: a smaller static network, and the times.
 
 Times belong to the machine that took them. They are kept with the fingerprint of the code, of the
 cascade that was timed, and of the machine, and nothing depends on them.

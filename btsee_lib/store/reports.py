@@ -148,6 +148,12 @@ def made_table(notebook: str, name: str) -> pd.DataFrame:
     return read_table(path if path.is_file() else current_experiment().reports / "tables" / f"{name}.csv")
 
 
+def made_model(notebook: str) -> Path:
+    """Return the folder of an earlier notebook's model; the published one where it has not run here."""
+    path = folder_of("reports") / notebook / "model"
+    return path if path.is_dir() else current_experiment().reports / "model"
+
+
 def claims_of_profiles() -> dict[str, pd.DataFrame]:
     """Read the claims of all profiles that have results, by the profile's name; none in a profile itself."""
     experiment = current_experiment()

@@ -51,7 +51,7 @@ def claims_table(numbers: Numbers) -> pd.DataFrame:
             *(3 * [math.nan]),
             NOT_TESTABLE,
             "no small device and no energy counter was at hand; "
-            "notebook 06 measures time on the machine that ran it",
+            "notebook 10 measures time on the machine that ran it",
         ),
     ]
     return pd.DataFrame(rows, columns=COLUMNS)

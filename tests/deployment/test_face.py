@@ -21,7 +21,7 @@ def test_another_name_is_refused():
 
 def test_the_notebooks_use_the_face_alone_and_all_that_it_offers_but_the_errors(repository):
     used = set()
-    for name in ("06_deployment", "08_paper_scale"):
+    for name in ("06_deployment", "08_paper_scale", "10_time"):
         notebook = nbformat.read(repository / "notebooks" / f"{name}.ipynb", as_version=4)
         code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
         assert "btsee_lib.deployment" not in code

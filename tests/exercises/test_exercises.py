@@ -8,6 +8,7 @@ import torch
 
 from btsee_lib import exercises
 from btsee_lib.calibration import confidence_and_class
+from btsee_lib.cascade import simulate
 from btsee_lib.cost import CostModel
 
 INF, NAN = torch.inf, torch.nan
@@ -379,6 +380,46 @@ def break_even_at_most_one(stages, branches):
     return [min(each, torch.tensor(1.0)) for each in break_even(stages, branches)]
 
 
+def unexplained(exits, others, gaps, tolerance):
+    parted = (exits != others).nonzero()[:, 0]
+    return int((gaps[exits.minimum(others)[parted], parted].abs() > tolerance).sum())
+
+
+def unexplained_all(exits, others, gaps, tolerance):
+    return int((exits != others).sum())
+
+
+def unexplained_at_any_branch(exits, others, gaps, tolerance):
+    return int(((exits != others) & (gaps.abs() > tolerance).any(0)).sum())
+
+
+def unexplained_above(exits, others, gaps, tolerance):
+    parted = (exits != others).nonzero()[:, 0]
+    return int(((gaps[exits.minimum(others)[parted], parted] - tolerance).abs() > tolerance).sum())
+
+
+def unexplained_below(exits, others, gaps, tolerance):
+    return unexplained(exits, others, gaps, 0.99 * tolerance)
+
+
+def tail(images, times, share):
+    order = times.argsort()
+    return times[order][images[order].cumsum(0) >= share * images.sum()][0]
+
+
+def tail_unsorted(images, times, share):
+    return times[images.cumsum(0) >= share * images.sum()][0]
+
+
+def tail_above(images, times, share):
+    order = times.argsort()
+    return times[order][images[order].cumsum(0) > share * images.sum()][0]
+
+
+def tail_of_exits(images, times, share):
+    return times.quantile(share, interpolation="higher")
+
+
 def weights(images, processes):
     return [len(range(rank, images, processes)) * processes / images for rank in range(processes)]
 
@@ -459,6 +500,8 @@ SOLUTIONS = {
     "paired_interval": [paired_interval],
     "leave_early": [leave_early],
     "break_even": [break_even],
+    "unexplained": [unexplained],
+    "tail": [tail],
     "weights": [weights],
     "changes_sides": [changes_sides],
     "soft_weights": [soft_weights],
@@ -553,6 +596,17 @@ WRONG = {
         break_even_in_percent: "yours returns [25, 50], wanted [0.25, 0.5]",
         break_even_at_most_one: "above 1 it never pays",
     },
+    "unexplained": {
+        unexplained_all: "rounding explains it",
+        unexplained_at_any_branch: "rounding explains it",
+        unexplained_above: "below the threshold counts as above it",
+        unexplained_below: "within the tolerance means up to it",
+    },
+    "tail": {
+        tail_unsorted: "sort the exits by their time first",
+        tail_above: "at least means that 90 of 100 are enough",
+        tail_of_exits: "90 of 100 are enough",
+    },
     "weights": {
         weights_as_shares: "the average divides by 4 already",
         weights_all_equal: "one image more",
@@ -591,6 +645,7 @@ def data(splits, features, cascade_case, independent, terms, backbone, request):
     columns = ["valid_drop", "valid_reduction", "drop", "reduction", "training", "calibration", "accuracy"]
     rows = [(0.1 * n, 0.3 + 0.1 * n, 0.2, 0.5, "boosted", "survivors", 0.9) for n in range(4)]
     sure, named = outputs[0][0], outputs[1][0]
+    exits, needed = simulate(*outputs).exit, outputs[3].gather(1, outputs[1])
     return {
         "pair": (sure, named, outputs[2]),
         "leaks": (splits.train.images[:20], splits.valid.images[:20]),
@@ -607,6 +662,8 @@ def data(splits, features, cascade_case, independent, terms, backbone, request):
         "paired_interval": tuple(each.numpy() for each in right),
         "leave_early": (request.getfixturevalue("cascade"), splits.normalise(splits.test.images[:5])),
         "break_even": (cost,),
+        "unexplained": (exits, simulate(outputs[0] - 0.02, *outputs[1:]).exit, outputs[0] - needed),
+        "tail": ([40, 30, 10, 20], [1.0, 1.5, 2.5, 2.0]),
         "weights": (10, 4),
         "changes_sides": (sure, outputs[3][0][named]),
         "soft_weights": (torch.linspace(-1, 1, 40).view(2, 20), 5.0),

@@ -94,9 +94,9 @@ def with_numbers(root, name, text):
 
 def test_the_numbers_of_all_notebooks_are_merged_but_for_those_of_the_machine(made):
     with_numbers(made, "03_boosted_branches", '{"c": 0.5}')
-    with_numbers(made, "06_deployment", '{"d": 1}')
+    with_numbers(made, "10_time", '{"d": 1}')
     publishing.publish()
-    assert json.loads((made / "reports" / "metrics_06_deployment.json").read_text()) == {"d": 1}
+    assert json.loads((made / "reports" / "metrics_10_time.json").read_text()) == {"d": 1}
     text = (made / "reports" / "metrics.json").read_text()
     assert json.loads(text) == {"a": None, "b": 2, "c": 0.5}
     assert text.index('"a"') < text.index('"b"') < text.index('"c"')
