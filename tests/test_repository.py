@@ -99,9 +99,37 @@ def test_every_cell_has_its_place_among_the_slides(path):
         place = cell.metadata.get("slideshow", {}).get("slide_type")
         assert place in ("slide", "subslide", "fragment", "skip", "-"), cell.id
         if cell.cell_type == "code":
-            assert (place == "-") == ("store.show(" in cell.source), cell.id
+            # A figure continues the slide before it, or stands on its own if it answers a question.
+            assert (place in ("-", "subslide")) == ("store.show(" in cell.source), cell.id
         elif cell.source.startswith("## ") and not re.match("## (Exercises|References)", cell.source):
             assert place == "slide", cell.id
+
+
+def questions_of(notebook):
+    """Each question to answer before one reads on: its cell, its text with the options, and its answers."""
+    cells = notebook.cells
+    texts = ["" if cell.cell_type == "code" else cell.source for cell in cells]
+    asked = [
+        n for n, text in enumerate(texts) if re.search(r"\*\*predict\b|\bpredict (first|before)\b", text, re.I)
+    ]
+    for start, end in zip(asked, [*asked[1:], len(cells)], strict=True):
+        following = texts[start + 1 : end]
+        commits = following and following[0].startswith("Commit to one")
+        question = "\n".join([texts[start], *following[:commits]])
+        yield cells[start].id, question, [text for text in following if "<summary>The answer" in text]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_every_prediction_has_options_to_commit_to_and_a_folded_answer_below(path):
+    for name, question, answers in questions_of(nbformat.read(path, as_version=4)):
+        options = re.findall(r"^(?:> )?- \*\*(\w)\.\*\*", question, re.MULTILINE)
+        assert "".join(options) in ("abc", "abcd"), (name, "options to commit to, a. to d.")
+        assert "<details>" not in question, (name, "the answer stands where the question is asked")
+        assert len(answers) == 1, (name, "one folded answer")
+        right = re.findall(r"^\*\*(\w)\b", answers[0], re.MULTILINE)
+        assert len(right) == 1, (name, "the right option comes first, in bold")
+        wrong = re.findall(r"(?<!\*)\*(\w)\*(?!\*)", answers[0])
+        assert sorted([*right, *set(wrong)]) == options, (name, "why each other option is wrong")
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
