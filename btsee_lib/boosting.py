@@ -54,12 +54,7 @@ def calibration_terms(features: Features, parameters: "BoostingParameters") -> T
 
 
 def fitted_thresholds(
-    logits: dict[str, Tensor],
-    reach: Survivors,
-    labels: Tensor,
-    knob: float,
-    terms: Terms,
-    rule: ExitRule = CPM,
+    logits: dict[str, Tensor], reach: Survivors, labels: Tensor, knob: float, terms: Terms, rule: ExitRule = CPM
 ) -> Tensor:
     """Calibrate a branch on the validation samples that reach it: thresholds (K,).
 
@@ -82,12 +77,7 @@ def who_stays(
 
 
 def who_remains(
-    logits: dict[str, Tensor],
-    reach: Survivors,
-    labels: Tensor,
-    knob: float,
-    terms: Terms,
-    rule: ExitRule = CPM,
+    logits: dict[str, Tensor], reach: Survivors, labels: Tensor, knob: float, terms: Terms, rule: ExitRule = CPM
 ) -> Survivors:
     """Calibrate a branch on the validation samples that reach it, and take out what leaves.
 

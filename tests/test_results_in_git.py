@@ -35,6 +35,28 @@ def averaged(home):
     return mean_over_seeds(pd.read_csv(home / "tables" / "configurations.csv"))
 
 
+def test_what_a_lecturer_is_told_of_the_results_is_what_they_say():
+    plan, tables = (ROOT / "TEACHING.md").read_text(), ROOT / "reports" / "tables"
+    numbers = json.loads((ROOT / "reports" / "metrics.json").read_text())
+    stages = pd.read_csv(tables / "cascade.csv")["macs"]
+    of_trousers, of_shirts = (
+        pd.read_csv(tables / "threshold_search.csv").query("`class` == @name").iloc[0]
+        for name in ("Trouser", "Shirt")
+    )
+    told = {
+        '"A quarter": that is what has been *spent*': round(4 * stages[0] / stages.sum()) == 1,
+        "three quarters lie behind the exit": round(4 * stages[1:].sum() / stages.sum()) == 3,
+        "It is two in three": round(numbers["data.nearest_mean_accuracy"], -1) == 70,
+        "of the clearest tenth more than nine in ten": numbers["data.accuracy_clearest_tenth"] > 90,
+        "falls as far on the same images": numbers["shift.further_low"] < 0 < numbers["shift.further_high"],
+        "some 15 points": round(numbers["shift.fall"]) == round(numbers["shift.fall_of_backbone"]) == 15,
+        "That of trousers is 100 %": of_trousers["bar"] == 1,
+        "their threshold the higher one": of_trousers["threshold"] > of_shirts["threshold"],
+    }
+    assert [sentence for sentence in told if sentence not in plan] == []
+    assert [sentence for sentence, holds in told.items() if not holds] == []
+
+
 def counts_of(averaged, cell):
     """How many configurations each reading counts for BTS-EE against a rival, as measured."""
     alone = Resamples(*(averaged[name].to_numpy()[None] for name in ("drop", "reduction")))

@@ -1,12 +1,7 @@
 """When a sample may leave: one object a rule, one table of them."""
 
 from btsee_lib.calibration import CPM, ExitRule
-from btsee_lib.exit_rules.margins import (
-    LowerBound,
-    LowerBoundOfAll,
-    MultiplicativeMargin,
-    SmoothedPrecision,
-)
+from btsee_lib.exit_rules.margins import LowerBound, LowerBoundOfAll, MultiplicativeMargin, SmoothedPrecision
 from btsee_lib.exit_rules.whole_answer import DifferenceOfTwoLargest, Entropy
 
 # Those that promise a precision: a class, or with one threshold for what leaves on the whole.

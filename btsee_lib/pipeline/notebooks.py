@@ -143,10 +143,7 @@ def nobodys_settings() -> Iterator[None]:
     matplotlib = Path(find_spec("matplotlib").origin).parent
     before = dict(os.environ)
     with tempfile.TemporaryDirectory() as empty:
-        os.environ |= {
-            "IPYTHONDIR": empty,
-            "MATPLOTLIBRC": str(matplotlib / "mpl-data" / "matplotlibrc"),
-        }
+        os.environ |= {"IPYTHONDIR": empty, "MATPLOTLIBRC": str(matplotlib / "mpl-data" / "matplotlibrc")}
         try:
             yield
         finally:

@@ -112,10 +112,7 @@ class Report:
 
 def conditions() -> dict[str, str]:
     """What moves the last digits of results, besides code and parameters: threads, and instructions in use."""
-    return {
-        "threads": str(torch.get_num_threads()),
-        "instructions": torch.backends.cpu.get_cpu_capability(),
-    }
+    return {"threads": str(torch.get_num_threads()), "instructions": torch.backends.cpu.get_cpu_capability()}
 
 
 def other_conditions(recorded: Path, here: dict[str, str]) -> str:

@@ -114,12 +114,7 @@ def gain(
 
 
 def gain_at_equal_compute(
-    averaged: pd.DataFrame,
-    drawn: Resamples,
-    baseline: Cell,
-    other: Cell,
-    confidence: float,
-    points: int = 25,
+    averaged: pd.DataFrame, drawn: Resamples, baseline: Cell, other: Cell, confidence: float, points: int = 25
 ) -> pd.DataFrame:
     """What one cell gains over another, front against front, see ``gain``."""
     return gain(averaged, drawn, *front_rows(averaged, baseline, other), confidence, points)
@@ -143,9 +138,7 @@ def gains_at_equal_compute(
     return pd.concat(parts, ignore_index=True)
 
 
-def together(
-    *parts: tuple[pd.DataFrame, Resamples],
-) -> tuple[pd.DataFrame, Resamples]:
+def together(*parts: tuple[pd.DataFrame, Resamples]) -> tuple[pd.DataFrame, Resamples]:
     """Put seed-averaged tables, and what was drawn for them from equal images and seeds, into one of each."""
     tables, drawn = zip(*parts, strict=True)
     samples = {name: np.hstack([getattr(each, name) for each in drawn]) for name in ("drop", "reduction")}
@@ -153,12 +146,7 @@ def together(
 
 
 def at_equal_drop(
-    averaged: pd.DataFrame,
-    drawn: Resamples,
-    baseline: Cell,
-    other: Cell,
-    max_drop: float,
-    confidence: float,
+    averaged: pd.DataFrame, drawn: Resamples, baseline: Cell, other: Cell, max_drop: float, confidence: float
 ) -> pd.Series:
     """What the front of one cell saves more than that of another for the same drop on test.
 
@@ -192,11 +180,7 @@ def most_saved(drop: np.ndarray, reduction: np.ndarray, max_drop: float, points:
 
 
 def at_equal_margins(
-    averaged: pd.DataFrame,
-    drawn: Resamples,
-    confidence: float,
-    baseline: Cell,
-    other: Cell = BTS_EE,
+    averaged: pd.DataFrame, drawn: Resamples, confidence: float, baseline: Cell, other: Cell = BTS_EE
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Compare two cells configuration by configuration, each with the margins of the other.
 
