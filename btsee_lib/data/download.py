@@ -10,12 +10,18 @@ import hashlib
 import shutil
 import time
 from collections.abc import Sequence
+from concurrent.futures import Future, wait
 from pathlib import Path
+from threading import Thread
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
 from btsee_lib.disk import check_space, full_disk_named
 from btsee_lib.errors import DataError
+
+if TYPE_CHECKING:
+    from requests import Response
 
 TIMEOUT = (10, 60)  # seconds: to connect, and between two pieces
 PIECE_BYTES = 2**20
@@ -71,11 +77,7 @@ def fetch(mirrors: Sequence[str], target: Path, size: int, md5: str, more_space:
 
 def _stream(bar: tqdm, mirror: str, path: str, _: object) -> None:
     """Write what a mirror sends into a file, as long as it keeps pace: pooch's own would wait for ever."""
-    import requests
-
-    headers = {"Accept-Encoding": "identity"}  # an archive must not be unpacked on its way
-    answer = requests.get(mirror, stream=True, timeout=TIMEOUT, headers=headers)
-    with answer, Path(path).open("wb") as file:
+    with _answer_of(mirror) as answer, Path(path).open("wb") as file:
         answer.raise_for_status()
         since, received = time.monotonic(), 0
         while piece := answer.raw.read1(PIECE_BYTES):
@@ -86,6 +88,25 @@ def _stream(bar: tqdm, mirror: str, path: str, _: object) -> None:
                 if received < PACE_BYTES:
                     raise TimeoutError(f"it sends no more than {received:,} bytes in {PACE_SECONDS} seconds")
                 since, received = time.monotonic(), 0
+
+
+def _answer_of(mirror: str) -> "Response":
+    """Ask a mirror; requests itself would wait as long as a byte of the headers comes now and then."""
+    import requests
+
+    answer: Future = Future()
+
+    def ask() -> None:
+        try:  # an archive must not be unpacked on its way
+            headers = {"Accept-Encoding": "identity"}
+            answer.set_result(requests.get(mirror, stream=True, timeout=TIMEOUT, headers=headers))
+        except Exception as problem:
+            answer.set_exception(problem)
+
+    Thread(target=ask, daemon=True).start()
+    if not wait([answer], PACE_SECONDS).done:
+        raise TimeoutError(f"it has not answered in {PACE_SECONDS} seconds")
+    return answer.result()
 
 
 def reason_of(problem: BaseException) -> str:

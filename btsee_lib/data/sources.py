@@ -1,7 +1,7 @@
 """What is in a folder, a tar archive of any compression, or a zip archive, one file after another.
 
-Links count as what they lead to, as long as that is within. Nothing outside is read, nothing is unpacked, and
-only regular files are opened.
+Links count as what they lead to, as long as that is within and they do not multiply. Nothing
+outside is read, nothing is unpacked, and only regular files are opened.
 """
 
 import os
@@ -10,9 +10,10 @@ import re
 import stat
 import tarfile
 import zipfile
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from functools import cache, partial
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,6 +27,7 @@ LEADS_OUT = "a link that leads out or nowhere"
 NO_FILE = "no regular file"
 EMPTY = "an empty folder"
 PIECE_BYTES = 2**16
+MOST_NAMES = 3  # of a folder: links to each other in a dozen folders would give each of them millions
 
 
 class Member(NamedTuple):
@@ -83,9 +85,25 @@ def _is_hidden(folder: str) -> bool:
     return (folder.startswith(".") and folder != "..") or folder.lower() in SYSTEM_FOLDERS
 
 
-def files_of(root: Path, place: str = "", above: tuple[str, ...] = ()) -> Iterator[Member]:
-    """Walk through a folder in the order of names; ``above`` are the real paths of those that lead here."""
-    above = (*above, os.path.realpath(root / place))
+def files_of(
+    root: Path, place: str = "", above: tuple[str, ...] = (), met: Counter[str] | None = None
+) -> Iterator[Member]:
+    """Walk through a folder in the order of names.
+
+    Parameters
+    ----------
+    above : the real paths of the folders that lead here.
+    met : how often each folder was met, by its real path.
+
+    Raises
+    ------
+    DataError
+        If links give a folder more than ``MOST_NAMES`` names.
+    """
+    above, met = (*above, os.path.realpath(root / place)), Counter() if met is None else met
+    met[above[-1]] += 1
+    if met[above[-1]] > MOST_NAMES:
+        raise _multiplied(root, place)
     with os.scandir(root / place) as entries:
         ordered = sorted(entries, key=lambda entry: entry.name)
     if not ordered:
@@ -100,7 +118,14 @@ def files_of(root: Path, place: str = "", above: tuple[str, ...] = ()) -> Iterat
         elif not is_folder:
             yield Member(name, why=NO_FILE)
         elif str(real) not in above and not _is_hidden(entry.name):  # what holds it leads round in circles
-            yield from files_of(root, name, above)
+            yield from files_of(root, name, above, met)
+
+
+def _multiplied(source: Path, folder: str) -> DataError:
+    return DataError(
+        f"{source}: links give the folder {folder} more than {MOST_NAMES} names, and its pictures would count "
+        "as often: remove links"
+    )
 
 
 def _in_archive(source: Path) -> Iterator[Member]:
@@ -111,7 +136,10 @@ def _in_archive(source: Path) -> Iterator[Member]:
             yield member
         elif not member.name.startswith(f"{member.target}/".removeprefix("./")):  # else round in circles
             links[member.target].append(member.name)
+    names_of = cache(lambda folder: len(list(islice(_other_names(folder, links), MOST_NAMES))))
     for member in _stored(source) if links else ():
+        if names_of(posixpath.dirname(member.name)) == MOST_NAMES:  # beside its own
+            raise _multiplied(source, posixpath.dirname(member.name))
         read_once = cache(member.read)
         for link, name in () if member.target else _other_names(member.name, links):
             met.add(link)

@@ -124,6 +124,24 @@ def test_a_mirror_that_sends_hardly_anything_is_given_up_and_the_next_serves(tar
     fetched(target, serve(drips), serve(honest))
 
 
+def drips_headers(request, content):
+    """Send the headers a byte now and then, for ever."""
+    with contextlib.suppress(OSError):
+        request.send_response(200)
+        request.flush_headers()
+        while True:
+            request.wfile.write(b"x")
+            time.sleep(0.05)
+
+
+def test_a_mirror_whose_headers_never_end_is_given_up_and_the_next_serves(target, serve, monkeypatch):
+    monkeypatch.setattr(download, "PACE_SECONDS", 0.3)
+    start = time.monotonic()
+    assert "it has not answered in 0.3 seconds" in refused(target, serve(drips_headers))
+    fetched(target, serve(drips_headers), serve(honest))
+    assert time.monotonic() - start < 5
+
+
 def test_without_a_network_each_mirror_is_named_with_what_to_do(target, serve):
     servers = serve(honest), serve(honest)
     for server in servers:

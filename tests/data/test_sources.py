@@ -76,6 +76,33 @@ def test_links_count_as_what_they_lead_to_in_a_folder_and_in_archives(linked, fo
     assert found(form(linked)) == expected
 
 
+def mutual(folder, number):
+    """Folders with links to one another: each has as many names as there are ways through the others."""
+    for one in range(number):
+        for other in {*range(number)} - {one}:
+            (folder / f"{one}/to{other}").symlink_to(f"../{other}")
+
+
+def chain(folder, number):
+    for one in range(number - 1):
+        for name in ("left", "right"):
+            (folder / f"{one}/{name}").symlink_to(f"../{one + 1}")
+
+
+def ten_classes_of_one(folder, number):
+    for other in range(10):
+        (folder / f"class{other}").symlink_to("0")
+
+
+@pytest.mark.parametrize("links", [mutual, chain, ten_classes_of_one])
+def test_links_through_which_a_folder_gets_ever_more_names_are_refused(tmp_path, form, links):
+    folder = write_folder(tmp_path / "mine", {f"{number}/1.png": b"1" for number in range(12)})
+    links(folder, 12)
+    assert "links give the folder" in refused(form(folder))
+    with pytest.raises(DataError, match="more than 3 names, and its pictures would count as often"):
+        identity_of(folder)
+
+
 def test_hard_links_of_a_tar_are_not_left_out_and_neither_is_what_links_lead_on_to(tmp_path):
     names = {f"cat/{number}.png": b"1" for number in range(6)}
     folder = write_folder(tmp_path / "mine", {"cat/0.png": b"1"})
