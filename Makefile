@@ -9,7 +9,8 @@ READY := $(VENV)/.ready
 HOME_OF := $(if $(PROFILE),reports/$(PROFILE),.)
 REPORTS := $(if $(PROFILE),reports/$(PROFILE),reports)
 COPY := artifacts/verify
-NBVAL := TQDM_DISABLE=1 pytest --nbval --nbval-current-env -p no:cacheprovider
+# As in the pipeline, without a user's own settings of IPython and matplotlib.
+NBVAL := TQDM_DISABLE=1 IPYTHONDIR="$(CURDIR)/$(VENV)/ipython" MATPLOTLIBRC=/dev/null pytest --nbval --nbval-current-env -p no:cacheprovider
 .DEFAULT_GOAL := help
 .PHONY: help setup profile data repro scale rivals schemes joint backbones industrial test lint unit pipeline notebooks check artefacts verify figures readme explorer site slides lab clean
 

@@ -3,15 +3,17 @@
 import os
 import shutil
 import subprocess
+import sys
 
 import pytest
 
 # Stands for Python: makes an environment of copies of itself, and tells how it was called.
 STUB = """#!/bin/sh
 echo "$(basename "$0") $*" >> "$CALLS"
+[ "$(basename "$0")" != pytest ] || echo "$MATPLOTLIBRC $IPYTHONDIR" >> "$CALLS"
 if [ "$1" = -m ] && [ "$2" = venv ]; then
   mkdir -p "$3/bin"
-  for name in python pip dvc; do cp "$0" "$3/bin/$name"; done
+  for name in python pip dvc pytest; do cp "$0" "$3/bin/$name"; done
 fi
 """
 
@@ -58,3 +60,21 @@ def test_without_a_history_dvc_is_told_so_and_verify_says_what_it_needs(made):
     _, done, _ = made("verify")
     assert done.returncode != 0
     assert "it needs a clone, made by git" in done.stdout
+
+
+def test_executed_notebooks_are_compared_without_settings_of_a_users_own(made):
+    folder, done, calls = made("notebooks", "MATPLOTLIBRC=mine")
+    assert done.returncode == 0, done.stderr
+    assert calls[-2].startswith("pytest --nbval ")
+    assert calls[-1] == f"/dev/null {folder}/.venv/ipython"
+
+
+def test_an_empty_file_of_settings_is_matplotlibs_own():
+    code = (
+        "import matplotlib as m; default = m.rcParamsDefault\n"
+        "print([name for name in default if m.rcParams[name] != default[name] and name != 'backend'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={"MATPLOTLIBRC": "/dev/null"}, capture_output=True, text=True
+    )
+    assert done.stdout == "[]\n", done.stderr

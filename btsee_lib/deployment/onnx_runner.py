@@ -10,7 +10,8 @@ import numpy as np
 import onnxruntime
 
 FORMAT = 3
-FIELDS = {"classes": list, "image_shape": list, "std": list, "thresholds": list, "segments": int, "exit": int}
+LISTS = ("classes", "image_shape", "mean", "std", "thresholds")
+FIELDS = dict.fromkeys(LISTS, list) | {"segments": int, "exit": int}
 
 
 class Answers(NamedTuple):
@@ -144,16 +145,24 @@ def _problem(told: dict[str, Any]) -> str:
     for name, kind in FIELDS.items():
         if not isinstance(told.get(name), kind):
             return f"does not tell its {name}"
-    classes, thresholds = told["classes"], told["thresholds"]
+    classes, thresholds, shape = told["classes"], told["thresholds"], told["image_shape"]
     if len(set(map(str, classes))) < len(classes):
         return "has two classes of one name"
     if any(not isinstance(row, list) or len(row) != len(classes) for row in thresholds):
         return f"has {len(classes)} class names and thresholds of another number of classes"
-    if any(value is not None and np.isnan(value) for row in thresholds for value in row):
+    if not all(value is None or _is_number(value) for row in thresholds for value in row):
         return "has thresholds that are no numbers"
-    if not all(0 < value < np.inf for value in told["std"]):
+    if len(shape) != 3 or not all(isinstance(side, int) and side > 0 for side in shape):
+        return "has an image shape that is not three numbers above 0"
+    if {len(told["mean"]), len(told["std"])} != {shape[0]} or not all(map(_is_number, told["mean"])):
+        return f"does not normalise each of its {shape[0]} channels by a mean and a standard deviation"
+    if not all(_is_number(value) and 0 < value < np.inf for value in told["std"]):
         return "divides pixels by a standard deviation that is no number above 0"
     return ""
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not np.isnan(value)
 
 
 def operators_run(path: Path, image: np.ndarray, segments: Sequence[str]) -> dict[str, int]:

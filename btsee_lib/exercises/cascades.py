@@ -125,9 +125,8 @@ def check_unexplained(function: Callable, exits: Tensor, others: Tensor, gaps: T
     """
     parting = torch.minimum(exits, others).clamp(max=len(gaps) - 1)  # the last exit decides nothing
     near = gaps.gather(0, parting[None])[0].abs() <= NEAR
-    real = exits, others, gaps, NEAR
     wanted = int(((exits != others) & ~near).sum())
-    check(function, "unexplained", [Case("on test", real, wanted, "so many are left")])
+    check(function, "unexplained", [Case("on test", (exits, others, gaps, NEAR), wanted, "so many")])
 
 
 def check_tail(function: Callable, images: Sequence[int], times: Sequence[float]) -> None:
