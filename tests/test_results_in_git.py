@@ -86,7 +86,8 @@ def test_who_is_ahead_at_equal_margins_follows_from_the_configurations(numbers, 
 
 
 def test_what_is_recommended_follows_from_the_configurations(numbers, averaged):
-    recorded = [name.split(".reduction")[0] for name in numbers if name.endswith(".reduction")]
+    chosen_for = [name for name in numbers if name.startswith("recommended.")]
+    recorded = [name.split(".reduction")[0] for name in chosen_for if name.endswith(".reduction")]
     chosen = of_cell(
         recommend(averaged, [float(name.removeprefix("recommended.")) for name in recorded]), BTS_EE
     )
