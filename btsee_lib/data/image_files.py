@@ -4,17 +4,13 @@ A picture stands in the folder of its class, and that, if the data come split, i
 (or ``val``, ``validation``) or ``test``, in capitals or not.
 """
 
-import io
 from collections.abc import Iterator
-from contextlib import nullcontext, suppress
 from pathlib import Path, PurePosixPath
-from threading import Lock
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
-from btsee_lib.data.preparation import FORMATS, prepare
+from btsee_lib.data.preparation import prepare
 from btsee_lib.data.sources import LEADS_OUT, contents_of
 from btsee_lib.errors import DataError
 
@@ -24,8 +20,6 @@ SUFFIXES = frozenset(
 )
 NOTES = frozenset(".txt .xml .json .csv .tsv .yaml .yml .md .html .log .py .ipynb .mat .db .ini".split())
 MOST_BYTES = 2**26
-LARGE = 25_000_000  # pixels: a picture of more takes hundreds of MB while it is decoded, so one at a time
-ONE_LARGE = Lock()
 NO_PICTURE = "no picture by its name"
 OTHER_KIND = "of a kind that is not read"
 TOO_LARGE = f"over {MOST_BYTES // 2**20} MB"
@@ -107,8 +101,7 @@ def decode(source: Path, image_size: int | None, picture: Picture) -> tuple[np.n
         If it must not be read.
     """
     try:
-        with ONE_LARGE if _is_large(picture.content) else nullcontext():
-            return prepare(picture.content, None if image_size is None else (image_size, image_size))
+        return prepare(picture.content, None if image_size is None else (image_size, image_size))
     except DataError as problem:
         raise DataError(f"{source}: {picture.path} {problem}") from None
     except MemoryError:
@@ -117,10 +110,3 @@ def decode(source: Path, image_size: int | None, picture: Picture) -> tuple[np.n
         ) from None
     except Exception:  # Pillow raises nearly anything on a damaged file
         return None
-
-
-def _is_large(content: bytes) -> bool:
-    """Tell by its header whether a picture is large."""
-    with suppress(Image.DecompressionBombError), Image.open(io.BytesIO(content), formats=FORMATS) as opened:
-        return opened.width * opened.height > LARGE
-    return False  # claims more than is ever read: ``prepare`` says so

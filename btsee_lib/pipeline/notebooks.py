@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
-from importlib.util import find_spec
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING
@@ -140,10 +139,9 @@ def interruptible(function: Callable[[], "NotebookNode"]) -> "NotebookNode":
 @contextmanager
 def nobodys_settings() -> Iterator[None]:
     """Keep a user's own settings of matplotlib, and start-up files of IPython, out of the kernels meanwhile."""
-    matplotlib = Path(find_spec("matplotlib").origin).parent
     before = dict(os.environ)
     with tempfile.TemporaryDirectory() as empty:
-        os.environ |= {"IPYTHONDIR": empty, "MATPLOTLIBRC": str(matplotlib / "mpl-data" / "matplotlibrc")}
+        os.environ |= {"IPYTHONDIR": empty, "MATPLOTLIBRC": os.devnull}
         try:
             yield
         finally:

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from small_cinic10 import SPLITS, files, write_archive, write_folder
 
-from btsee_lib.data import image_files, load_splits
+from btsee_lib.data import image_files, load_splits, preparation
 from btsee_lib.errors import DataError
 
 CLASSES = ("cat", "dog", "ship")
@@ -253,12 +253,12 @@ def test_other_endings_of_jpeg_and_png_are_read(load, split, tmp_path):
 
 
 def test_large_pictures_are_decoded_one_at_a_time_and_small_ones_beside_them(monkeypatch, tmp_path, split):
-    monkeypatch.setattr(image_files, "LARGE", 32 * 32)
+    monkeypatch.setattr(preparation, "LARGE", 32 * 32)
     content = next(iter(split.values()))
     large, small = (
         image_files.Picture("", "cat", "1.png", each) for each in (resized(content, 33, 32), content)
     )
-    with ThreadPoolExecutor() as pool, image_files.ONE_LARGE:
+    with ThreadPoolExecutor() as pool, preparation.ONE_LARGE:
         waiting = pool.submit(image_files.decode, tmp_path, None, large)
         assert pool.submit(image_files.decode, tmp_path, None, small).result(timeout=5)[0].shape == (3, 32, 32)
         assert not waiting.done()
