@@ -81,7 +81,7 @@ unit: data  ## unit tests (about two minutes)
 
 pipeline: data  ## the whole pipeline at toy size in temporary clones
 	@echo "== the pipeline at toy size: minutes until it says a word"
-	pytest -m pipeline tests/test_pipeline.py
+	pytest -m pipeline tests/test_pipeline.py tests/data/test_damaged_inputs.py
 
 notebooks: artefacts  ## run the executed notebooks and solutions again and compare their outputs
 	@echo "== the executed notebooks once more, two at a time"

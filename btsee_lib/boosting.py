@@ -10,20 +10,19 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from btsee_lib.branches import branch_logits
 from btsee_lib.calibration import CPM, ExitRule, Terms, class_precision, leaves
 from btsee_lib.errors import ParameterError
 from btsee_lib.features import Features
 from btsee_lib.fitting import (
     Earlier,
+    Exit,
     Survivors,
     answers_before,
     branch_seed,
     everyone,
-    fit_branch,
-    held_out_logits,
+    fit_exit,
 )
 from btsee_lib.schemes.scheme import Scheme
 from btsee_lib.trees import TrainedBranch
@@ -119,8 +118,8 @@ def train_tree(
         margins: tuple[float, ...], survivors: Survivors, earlier: list[Earlier]
     ) -> Iterator[TrainedBranch]:
         number, parameters = len(earlier) + 1, (branch_parameters, boosting_parameters)
-        fit = partial(fit_branch, number, scheme, features, survivors, *parameters, seed, earlier)
-        trained = _record(number, margins, fit(), survivors, features, scheme, earlier)
+        fit = partial(fit_exit, number, scheme, features, survivors, *parameters, seed, earlier)
+        trained = _record(number, margins, fit(), survivors, features, earlier)
         yield trained
         if number == branches:
             return
@@ -154,12 +153,14 @@ def _continued(margins: tuple[float, ...], chosen: Sequence[tuple[float, ...]]) 
 def _held_out(
     fit: partial, number: int, scheme: Scheme, features: Features, earlier: Sequence[Earlier], seed: int
 ) -> Tensor:
-    """What branches that did not train on a training sample answer, (N, K)."""
+    """What exits answer of training samples that they did not see, (N, K): each is left out once."""
     squeezed = features["train"].squeezed[number - 1]
-    logits = held_out_logits(
-        lambda left_out: fit(left_out=left_out), squeezed, scheme.folds, branch_seed(seed, number)
-    )
-    return scheme.answers(logits, answers_before(features, earlier)["train"])
+    before = answers_before(features, earlier)["train"]
+    generator = torch.Generator().manual_seed(branch_seed(seed, number))
+    part = torch.randperm(len(squeezed), generator=generator) % scheme.folds
+    left_out = [part == each for each in range(scheme.folds)]
+    answers = [fit(left_out=each).answers(squeezed, before) * each[:, None] for each in left_out]
+    return torch.stack(answers).sum(0)
 
 
 def check_one_a_branch(key: str, values: Sequence, branches: int) -> None:
@@ -173,23 +174,22 @@ def check_one_a_branch(key: str, values: Sequence, branches: int) -> None:
 def _record(
     number: int,
     margins: tuple[float, ...],
-    branch: nn.Module | None,
+    fitted: Exit | None,
     survivors: Survivors,
     features: Features,
-    scheme: Scheme,
     earlier: Sequence[Earlier],
 ) -> TrainedBranch:
     """Wrap a trained branch up, together with its answers on all splits."""
     answers = answers_before(features, earlier)
-    if branch is not None:
+    if fitted is not None:
         for name, split in features.items():
-            answers[name] = scheme.answers(branch_logits(branch, split.squeezed[number - 1]), answers[name])
+            answers[name] = fitted.answers(split.squeezed[number - 1], answers[name])
     return TrainedBranch(
         branch=number,
         margins=margins,
         train_survivors=int(survivors["train"].sum()),
         valid_survivors=int(survivors["valid"].sum()),
-        closed=branch is None,
-        state={} if branch is None else branch.state_dict(),
+        closed=fitted is None,
+        state={} if fitted is None else fitted.state(),
         logits=answers,
     )

@@ -113,7 +113,7 @@ def train_branch(
     weights : float (N,), what each sample weighs in the loss, on the scale of their mean; a sample of
         weight zero is never visited. By default all weigh the same.
     losses : what the branch loses on each sample, (n,), for logits (n, K), targets (n,) and what the batch has
-        of the context.
+        of the context. The parameters of a module are learnt together with those of the branch.
     context : what else the losses read of each sample, (N, ...) each.
 
     The number of sample visits is ``epochs * N`` whatever the number of samples with a weight, so a branch
@@ -134,12 +134,13 @@ def train_branch(
     weights = weights / weights[chosen].mean()
     generator = torch.Generator().manual_seed(seed)
     steps = max(3, int(parameters.epochs * len(targets) / parameters.batch_size))
+    learnt = nn.ModuleList(each for each in (branch, losses) if isinstance(each, nn.Module))
     optimizer = torch.optim.AdamW(
-        branch.parameters(), lr=parameters.learning_rate, weight_decay=parameters.weight_decay
+        learnt.parameters(), lr=parameters.learning_rate, weight_decay=parameters.weight_decay
     )
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, parameters.learning_rate, total_steps=steps)
-    branch.train()
-    with borrowed(branch) as device, exactly(1):
+    learnt.train()
+    with borrowed(learnt) as device, exactly(1):
         for batch in sample_batches(chosen, steps, parameters.batch_size, generator):
             logits = branch(_channels_last(squeezed[batch], device))
             read = [each[batch].to(device) for each in (targets, *context)]
@@ -153,7 +154,7 @@ def train_branch(
             f"a branch's loss is {loss.item()}: lower branches.learning_rate in params.yaml, "
             f"which is {parameters.learning_rate}"
         )
-    branch.eval()
+    learnt.eval()
 
 
 def sample_batches(chosen: Tensor, steps: int, batch_size: int, generator: torch.Generator) -> Tensor:

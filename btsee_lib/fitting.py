@@ -4,7 +4,7 @@ Branch b of a seed starts from the same weights under every scheme and takes as 
 compared in pairs; branches that only name survivors, see ``CrossFitted``, are trained on top.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from btsee_lib.branches import branch_logits, new_branch, train_branch
 from btsee_lib.features import Features, SplitFeatures
-from btsee_lib.schemes.scheme import Known, Scheme
+from btsee_lib.parallel import exactly
+from btsee_lib.schemes.scheme import Head, Known, Scheme
 
 if TYPE_CHECKING:
     from btsee_lib.config import BoostingParameters, BranchParameters
@@ -29,6 +30,24 @@ class Earlier(NamedTuple):
 
     answers: dict[str, Tensor]
     excess: Tensor
+
+
+class Exit(NamedTuple):
+    """A trained branch and its exit head, both on the CPU."""
+
+    branch: nn.Module
+    head: Head
+
+    def answers(self, squeezed: Tensor, before: Tensor) -> Tensor:
+        """What the exit answers, (N, K), for squeezed maps (N, C, G, G) and the answers before, (N, K)."""
+        logits = branch_logits(self.branch, squeezed)
+        with exactly(1), torch.inference_mode():
+            return self.head.answers(logits, before)
+
+    def state(self) -> dict[str, Tensor]:
+        """The weights of the branch by their names, those of the head by ``head.`` and theirs."""
+        of_head = {f"head.{name}": tensor for name, tensor in self.head.state_dict().items()}
+        return self.branch.state_dict() | of_head
 
 
 def branch_seed(seed: int, number: int) -> int:
@@ -60,7 +79,7 @@ def answers_before(features: Features, earlier: Sequence[Earlier]) -> dict[str, 
     return none | (earlier[-1].answers if earlier else {})
 
 
-def fit_branch(
+def fit_exit(
     number: int,
     scheme: Scheme,
     features: Features,
@@ -70,8 +89,8 @@ def fit_branch(
     seed: int,
     earlier: Sequence[Earlier] = (),
     left_out: Tensor | None = None,
-) -> nn.Module | None:
-    """Train branch ``number`` by a scheme, or return None where the survivors are too few.
+) -> Exit | None:
+    """Train branch ``number`` and its head by a scheme, or return None where the survivors are too few.
 
     Parameters
     ----------
@@ -83,6 +102,7 @@ def fit_branch(
         return None
     train = features["train"]
     branch = initial_branch(number, features, branch_parameters, seed)
+    head = scheme.head(train.logits.shape[1])
     none = torch.empty(0, len(train))
     known = Known(survivors["train"], torch.stack([each.excess for each in earlier]) if earlier else none)
     for share, weights in scheme.phases(known):
@@ -93,24 +113,7 @@ def fit_branch(
             branch_parameters.model_copy(update={"epochs": share * branch_parameters.epochs}),
             seed=branch_seed(seed, number),
             weights=weights if left_out is None else weights * ~left_out,
-            losses=scheme.losses,
+            losses=head,
             context=(train.logits, answers_before(features, earlier)["train"]),
         )
-    return branch
-
-
-def held_out_logits(
-    fit: Callable[[Tensor], nn.Module], squeezed: Tensor, number_of_parts: int, seed: int
-) -> Tensor:
-    """What a branch says of training samples that it did not see, (N, K).
-
-    Parameters
-    ----------
-    fit : trains a branch without some samples, bool (N,).
-    squeezed : what the branch reads of the training samples, (N, C, G, G).
-    number_of_parts : in which the samples are left out, each once.
-    """
-    order = torch.randperm(len(squeezed), generator=torch.Generator().manual_seed(seed))
-    parts = [order % number_of_parts == part for part in range(number_of_parts)]
-    logits = [branch_logits(fit(left_out), squeezed) * left_out[:, None] for left_out in parts]
-    return torch.stack(logits).sum(0)
+    return Exit(branch, head)

@@ -174,7 +174,7 @@ def _feature_pass(work: Work, splits: Splits) -> None:
 def _one_branch(work: Work, _: Splits) -> None:
     features = load_features(work.features)
     everyone = fitting.everyone(features)
-    fitting.fit_branch(1, Scheme(), features, everyone, params("branches"), params("boosting"), seed=0)
+    fitting.fit_exit(1, Scheme(), features, everyone, params("branches"), params("boosting"), seed=0)
 
 
 def _all_configurations(work: Work, splits: Splits) -> None:

@@ -136,7 +136,7 @@ def test_a_node_is_trained_on_the_survivors_and_on_no_one_else(
         )
         for name in left
     }
-    branch = fitting.fit_branch(2, BOOSTED, kept, left, branch_parameters, boosting_parameters, seed=0)
+    branch = fitting.fit_exit(2, BOOSTED, kept, left, branch_parameters, boosting_parameters, seed=0).branch
     assert_equal_states(branch.state_dict(), node.state)
 
 
@@ -268,15 +268,15 @@ def test_too_few_survivors_in_either_split_close_a_branch(
 ):
     survivors, parameters = fitting.everyone(features), (branch_parameters, boosting_parameters)
     survivors[scarce][boosting_parameters.min_survivors - 1 :] = False
-    assert fitting.fit_branch(1, scheme, features, survivors, *parameters, seed=0) is None
+    assert fitting.fit_exit(1, scheme, features, survivors, *parameters, seed=0) is None
     survivors[scarce][boosting_parameters.min_survivors - 1] = True
-    assert fitting.fit_branch(1, scheme, features, survivors, *parameters, seed=0) is not None
+    assert fitting.fit_exit(1, scheme, features, survivors, *parameters, seed=0) is not None
 
 
 def test_scarce_test_images_close_no_branch(features, branch_parameters, boosting_parameters):
     survivors = fitting.everyone(features) | {"test": torch.zeros(1000, dtype=torch.bool)}
     parameters = (branch_parameters, boosting_parameters)
-    assert fitting.fit_branch(1, BOOSTED, features, survivors, *parameters, seed=0) is not None
+    assert fitting.fit_exit(1, BOOSTED, features, survivors, *parameters, seed=0) is not None
 
 
 def test_every_seed_and_branch_has_a_random_order_of_its_own():
@@ -290,7 +290,7 @@ def test_the_labels_learnt_are_the_chosen_ones(features, branch_parameters, boos
     def fitted(features, labels):
         chosen = branch_parameters.model_copy(update={"labels": labels})
         arguments = (features, everyone, chosen, boosting_parameters)
-        return fitting.fit_branch(1, INDEPENDENT, *arguments, seed=0).state_dict()
+        return fitting.fit_exit(1, INDEPENDENT, *arguments, seed=0).state()
 
     truth, backbone = fitted(features, "truth"), fitted(features, "backbone")
     relabelled = dict(features)

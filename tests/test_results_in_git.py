@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +44,10 @@ def test_what_a_lecturer_is_told_of_the_results_is_what_they_say():
         pd.read_csv(tables / "threshold_search.csv").query("`class` == @name").iloc[0]
         for name in ("Trouser", "Shirt")
     )
+    executed = (ROOT / "reports" / "notebooks" / "02_backbone.ipynb").read_text()
+    kilobytes = float(re.search(r"([\d.]+) kB of grids", executed)[1])  # of one of the 70,000 images
     told = {
+        "it takes what 950 MB take": abs(70 * kilobytes - 950) < 10,
         '"A quarter": that is what has been *spent*': round(4 * stages[0] / stages.sum()) == 1,
         "three quarters lie behind the exit": round(4 * stages[1:].sum() / stages.sum()) == 3,
         "It is two in three": round(numbers["data.nearest_mean_accuracy"], -1) == 70,

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 
 from btsee_lib.data.arrangement import arrange, copies_last, reading_table, write_images
@@ -140,13 +141,14 @@ def _make(partial: Path, source: Path, recipe: dict[str, Any]) -> None:
         np.save(partial / f"{split}_labels.npy", part["label"].to_numpy())
         np.save(partial / f"{split}_names.npy", np.char.encode(part["name"].to_numpy(str)))
     arrivals.shelf.close()
-    table = reading_table(parts, arrivals)
+    images, table = pd.concat(parts.values()), reading_table(parts, arrivals)
     table.to_csv(partial / TABLE, index=False)
     print(table.to_string(index=False), file=sys.stderr)
     counts = {
         "images": {split: len(part) for split, part in parts.items()},
         "grey_converted": arrivals.grey if arrivals.channels == 3 else 0,
         "copies_in_test": copies,
+        "under_two_labels": int(images.groupby("digest")["label"].nunique().gt(1).sum()),
         "passed_over": arrivals.passed_over,
         "unreadable": arrivals.unreadable,
     }
@@ -161,10 +163,11 @@ def _make(partial: Path, source: Path, recipe: dict[str, Any]) -> None:
 
 
 def _told(counts: dict[str, Any]) -> str:
-    unreadable = counts["unreadable"]
+    unreadable, twice = counts["unreadable"], counts["under_two_labels"]
     names = ", ".join(unreadable[:NAMED]) + (", ..." if len(unreadable) > NAMED else "")
     return (
         f"{sum(counts['images'].values()):,} images read, {counts['grey_converted']:,} converted from "
         f"grey-scale, {len(unreadable):,} unreadable left out{f' ({names})' if names else ''}, "
         f"{counts['passed_over']:,} other files passed over, {counts['copies_in_test']:,} exact copies in test"
+        + (f", {twice:,} pictures under more than one label" if twice else "")
     )

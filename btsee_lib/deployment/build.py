@@ -13,7 +13,8 @@ from btsee_lib.config import BoostingParameters, BranchParameters
 from btsee_lib.evaluation import BTS_EE, Calibrator, of_cell, recommend
 from btsee_lib.features import Features
 from btsee_lib.fitting import initial_branch
-from btsee_lib.schemes import SCHEMES, Scheme
+from btsee_lib.schemes import SCHEMES
+from btsee_lib.schemes.scheme import Head
 from btsee_lib.trees import BranchTree, margin_columns
 from btsee_lib.uncertainty import ratio_interval
 
@@ -64,7 +65,7 @@ def build_cascade(
     tree : the trained branches.
     margins : one a branch; the knobs, if the rule has others.
     """
-    if type(SCHEMES[tree.scheme]).answers is not Scheme.answers:
+    if SCHEMES[tree.scheme].head.answers is not Head.answers:
         raise ValueError(
             f"exits of the scheme '{tree.scheme}' answer by more than their own branch, and no running cascade "
             "does: take a tree of another scheme"

@@ -103,6 +103,27 @@ def scheme_effort(table: pd.DataFrame) -> Figure:
 
 
 @drawn_from_table
+def scheme_levers(table: pd.DataFrame) -> Figure:
+    """What each choice of a lever gains at equal compute (``other_ways.levers``, with ``data_set``)."""
+    figure, panels = panels_of(table["data_set"].unique(), 6.6, 3.8, sharey=True)
+    for data_set, axes in panels.items():
+        rows = table[table["data_set"] == data_set]
+        axes.axvline(0, color=INK, lw=1)
+        axes.plot(rows["gain"], rows["lever"], "o", color=BLUE, alpha=0.6)
+        for _, of_lever in rows.groupby("lever", sort=False):
+            for place, shift in {of_lever["gain"].idxmin(): 9, of_lever["gain"].idxmax(): -15}.items():
+                row = rows.loc[place]
+                told = {"xytext": (0, shift), "textcoords": "offset points", "ha": "center", "fontsize": 8}
+                axes.annotate(f"{row['choice']} {row['gain']:+.2f}", (row["gain"], row["lever"]), **told)
+        worst, best = rows.loc[rows["gain"].idxmin()], rows.loc[rows["gain"].idxmax()]
+        axes.margins(x=0.25, y=0.15)
+        axes.set(xlabel="accuracy gained at equal compute over independent branches under CPM (points)")
+        best, worst = (f"{row['gain']:+.1f} by the {row['lever']}" for row in (best, worst))
+        axes.set_title(f"{data_set}: at most {best}, at worst {worst}")
+    return figure
+
+
+@drawn_from_table
 def scheme_rules(table: pd.DataFrame) -> Figure:
     """Accuracy drop by scheme and exit rule (``other_ways.drop_at_equal_compute``, with ``data_set``)."""
     figure, panels = panels_of(table["data_set"].unique(), 7, 4.6, sharey=True)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from btsee_lib.schemes.scheme import Boosted, Known
+from btsee_lib.schemes.scheme import Boosted, Head, Known
 
 
 class Mixture(Boosted):
@@ -14,7 +14,8 @@ class Mixture(Boosted):
     share : what a sample weighs that has left, from 0 (the hard filter) to 1 (no filter).
     """
 
-    def __init__(self, share: float):
+    def __init__(self, share: float, head: type[Head] = Head):
+        super().__init__(head)
         self.share = share
 
     def weights(self, known: Known) -> Tensor:
@@ -32,7 +33,8 @@ class SoftSurvivors(Boosted):
     steepness : of the sigmoid, a unit of confidence; the larger it is, the harder the filter.
     """
 
-    def __init__(self, steepness: float):
+    def __init__(self, steepness: float, head: type[Head] = Head):
+        super().__init__(head)
         self.steepness = steepness
 
     def weights(self, known: Known) -> Tensor:

@@ -215,9 +215,10 @@ def tree_fingerprint(scheme: str, seed: int, parameters: BoostingParameters, fea
     """Describe what the branches of a scheme and seed are made from: the features in that artefact."""
     # Only this seed: adding one to the list must not train the others again.
     only_this = parameters.model_copy(update={"seeds": [seed]})
-    settings = {"scheme": scheme, "settings": vars(SCHEMES[scheme])}
+    chosen, head = SCHEMES[scheme], SCHEMES[scheme].head
+    settings = {"scheme": scheme, "settings": vars(chosen) | {"head": head.__qualname__}}
     made_from = artefacts.fingerprint([params("branches"), only_this], boosting, [features_name], **settings)
-    made_from["code"] |= digests_of_code(type(SCHEMES[scheme]).__module__)
+    made_from["code"] |= digests_of_code(type(chosen).__module__) | digests_of_code(head.__module__)
     return made_from
 
 

@@ -9,7 +9,7 @@ from tqdm import tqdm
 from btsee_lib import boosting
 from btsee_lib.compute import set_up_torch
 from btsee_lib.config import params
-from btsee_lib.evaluation import BTS_EE
+from btsee_lib.evaluation import BTS_EE, CALIBRATION_ALONE, evaluate_configurations
 from btsee_lib.parallel import in_processes
 from btsee_lib.schemes import SCHEMES
 from btsee_lib.store import artefacts, results
@@ -17,7 +17,7 @@ from btsee_lib.store.code import digests_of_code
 from btsee_lib.store.measured import keep_by_data_set, measured_by_data_set
 from btsee_lib.studies import effort, other_ways
 from btsee_lib.studies.survivors import survivors_of
-from btsee_lib.trees import BranchTree, tree_of
+from btsee_lib.trees import BranchTree, of_scheme, tree_of
 
 NAME = "other_ways"
 
@@ -37,10 +37,15 @@ def measure_other_ways() -> None:
     backbone, _ = results.load_backbone(splits)
     cost = results.cost_model(backbone, stored, splits)
     decisions = other_ways.evaluated(trees, stored, cost, parameters)
+    independent = of_scheme(trees, CALIBRATION_ALONE.training)
+    short = in_processes(_short_tree, [(seed,) for seed in parameters.seeds], tqdm)
+    at_rungs = {"chosen": effort.rungs(parameters)}
+    others = evaluate_configurations([*independent, *short], stored, cost, parameters, **at_rungs)
     tables = {
         "configurations": decisions.table,
         "standings": other_ways.standings(decisions, evaluation),
         "pairs": other_ways.who_beats_whom(decisions, evaluation),
+        "levers": other_ways.other_levers(others, evaluation),
         "rules": other_ways.by_rule(trees, stored, cost, parameters),
         "training": pd.concat([_table(_name(*call), "training") for call in calls]),
         "effort": pd.concat([_table(_effort_name(name), "effort") for name in SCHEMES]),
@@ -93,6 +98,22 @@ def _make_tree(scheme: str, seed: int) -> None:
     artefacts.ensure(_name(scheme, seed), _made_from(scheme, seed), make)
 
 
+def _short_tree(seed: int) -> BranchTree:
+    """Independent branches after a quarter of the visits."""
+    name, scheme, parameters = other_ways.SHORT, CALIBRATION_ALONE.training, params("boosting")
+    branches = params("branches").model_copy(update={"epochs": params("branches").epochs / 4})
+
+    def make(folder: Path) -> None:
+        set_up_torch(seed)
+        trained = boosting.train_tree(
+            SCHEMES[scheme], results.load_stored_features(), branches, parameters, seed
+        )
+        results.write_tree(folder, tree_of(name, seed, list(trained)))
+
+    made_from = results.tree_fingerprint(scheme, seed, parameters, results.FEATURES) | {"visits": name}
+    return results.read_tree(artefacts.ensure(_name(name, seed), made_from, make), name, seed)
+
+
 def _read_tree(scheme: str, seed: int) -> BranchTree:
     return results.read_tree(artefacts.folder_of(_name(scheme, seed)), scheme, seed)
 
@@ -109,11 +130,11 @@ def _make_effort(scheme: str) -> None:
         middle = effort.middle_rung(parameters)
         met = [reached[number, middle[: number - 1]]["valid"] for number in range(1, len(middle) + 1)]
         set_up_torch(seed)
-        branches = params("branches")
-        table = effort.accuracy_by_effort(scheme, SCHEMES[scheme], stored, branches, parameters, met, seed)
+        arguments = (stored, params("branches"), parameters, met)
+        table = effort.accuracy_by_effort(SCHEMES[scheme], _read_tree(scheme, seed), *arguments)
         table.to_csv(folder / "effort.csv", index=False)
 
-    met_by = artefacts.digest_of(_name(BTS_EE.training, seed))
-    made_from = _made_from(scheme, seed, efforts=list(effort.EFFORTS), met_by=met_by)
+    trees = {name: artefacts.digest_of(_name(name, seed)) for name in (scheme, BTS_EE.training)}
+    made_from = _made_from(scheme, seed, efforts=list(effort.EFFORTS), trees=trees)
     made_from["code"] |= digests_of_code(effort.__name__)
     artefacts.ensure(_effort_name(scheme), made_from, make)

@@ -13,7 +13,7 @@ from btsee_lib.compute import borrowed
 from btsee_lib.cost import count_macs
 from btsee_lib.data.splits import Splits
 from btsee_lib.features import Features, Squeeze, walk_stages
-from btsee_lib.fitting import CHOICE_SPLITS, branch_seed, everyone, fit_branch, training_targets
+from btsee_lib.fitting import CHOICE_SPLITS, branch_seed, everyone, fit_exit, training_targets
 from btsee_lib.parallel import exactly
 from btsee_lib.schemes.scheme import PAPER_SCHEMES
 
@@ -134,11 +134,12 @@ def learning_curves(
             longer = branch_parameters.model_copy(update={"epochs": epochs})
             scheme = PAPER_SCHEMES[name]
             meets = survivors if scheme.sequential else everyone(features)
-            branch = fit_branch(number, scheme, features, meets, longer, boosting_parameters, seed)
-            if branch is None:
+            fitted = fit_exit(number, scheme, features, meets, longer, boosting_parameters, seed)
+            if fitted is None:
                 return pd.DataFrame([row for row in rows if row["branch"] < number], columns=CURVE)
             logits = {
-                split: branch_logits(branch, features[split].squeezed[number - 1]) for split in CHOICE_SPLITS
+                split: branch_logits(fitted.branch, features[split].squeezed[number - 1])
+                for split in CHOICE_SPLITS
             }
             right = (logits["valid"].argmax(1) == valid.labels)[survivors["valid"]]
             row = {"branch": number, "survivors": int(survivors["train"].sum()), "training": name}

@@ -7,13 +7,14 @@ import numpy as np
 import pandas as pd
 
 from btsee_lib.boosting import train_tree
+from btsee_lib.trees import BranchTree, tree_of
 
 if TYPE_CHECKING:
     from btsee_lib.config import BoostingParameters, BranchParameters
     from btsee_lib.features import Features
     from btsee_lib.schemes import Scheme
 
-EFFORTS = (0.25, 0.5, 1.0)  # times the visits that params.yaml asks for
+EFFORTS = (0.25, 0.5)  # times the visits that params.yaml asks for; a tree has all of them
 
 
 def rungs(parameters: "BoostingParameters") -> list[tuple[float, ...]]:
@@ -32,20 +33,19 @@ def middle_rung(parameters: "BoostingParameters") -> tuple[float, ...]:
 
 
 def accuracy_by_effort(
-    name: str,
     scheme: "Scheme",
+    tree: BranchTree,
     features: "Features",
     branch_parameters: "BranchParameters",
     boosting_parameters: "BoostingParameters",
     met: Sequence[np.ndarray],
-    seed: int,
     efforts: Sequence[float] = EFFORTS,
 ) -> pd.DataFrame:
     """Accuracy of each branch of a scheme, on the validation images that it meets, after fewer visits.
 
     Parameters
     ----------
-    name : of the scheme.
+    tree : of the scheme, after all visits, with the branches behind the middle rung.
     met : for each branch bool (N,), the validation images on which all schemes are compared.
 
     Returns
@@ -53,14 +53,17 @@ def accuracy_by_effort(
     DataFrame
         ``training, branch, epochs, valid_accuracy``; a branch that is closed has no row.
     """
-    labels, rows = features["valid"].labels, []
+    middle, labels = middle_rung(boosting_parameters), features["valid"].labels
+    trees = {}
     for effort in efforts:
-        epochs = effort * branch_parameters.epochs
-        shorter = branch_parameters.model_copy(update={"epochs": epochs})
-        arguments = (scheme, features, shorter, boosting_parameters, seed)
-        for each in train_tree(*arguments, chosen=[middle_rung(boosting_parameters)]):
-            if not each.closed:
-                right = (each.logits["valid"].argmax(1) == labels)[met[each.branch - 1]]
-                row = {"training": name, "branch": each.branch, "epochs": epochs}
-                rows.append(row | {"valid_accuracy": float(right.double().mean())})
+        shorter = branch_parameters.model_copy(update={"epochs": effort * branch_parameters.epochs})
+        trained = train_tree(scheme, features, shorter, boosting_parameters, tree.seed, chosen=[middle])
+        trees[shorter.epochs] = tree_of(tree.scheme, tree.seed, list(trained))
+    rows = []
+    for epochs, each in (trees | {float(branch_parameters.epochs): tree}).items():
+        for number, row in enumerate(each.rows(middle), start=1):
+            if not each.nodes["closed"].iloc[row]:
+                right = (each.logits["valid"][row].argmax(1) == labels)[met[number - 1]]
+                accuracy = {"epochs": epochs, "valid_accuracy": float(right.double().mean())}
+                rows.append({"training": tree.scheme, "branch": number} | accuracy)
     return pd.DataFrame(rows, columns=["training", "branch", "epochs", "valid_accuracy"])

@@ -17,6 +17,7 @@ from btsee_lib.calibration import SURVIVORS
 from btsee_lib.cost import CostModel
 from btsee_lib.decisions import Decisions, Tally
 from btsee_lib.evaluation import (
+    BASELINE,
     CALIBRATION_ALONE,
     Calibrator,
     Cell,
@@ -26,6 +27,7 @@ from btsee_lib.evaluation import (
 )
 from btsee_lib.exit_rules import EXIT_RULES
 from btsee_lib.features import Features
+from btsee_lib.schemes.scheme import Head, Scheme
 from btsee_lib.studies.comparison import Resamples, bootstrap, gain_at_equal_compute
 from btsee_lib.studies.effort import middle_rung, rungs
 from btsee_lib.trees import BranchTree, margin_columns
@@ -34,6 +36,8 @@ from btsee_lib.uncertainty import interval
 if TYPE_CHECKING:
     from btsee_lib.config import BoostingParameters, EvaluationParameters
 
+SHORT = "a quarter of the visits"
+GAIN = ["gain", "gain_low", "gain_high"]
 PAIR_RESAMPLES = 20_000  # the ends of intervals that hold for all pairs at once lie far out
 
 
@@ -88,7 +92,7 @@ def _ahead(
 ) -> dict[str, float]:
     """The mean gain of a scheme over the rival at equal compute."""
     mean = gain_at_equal_compute(averaged, drawn, rival, cell, confidence).iloc[-1]
-    return {"gain": mean["gain"], "gain_low": mean["low"], "gain_high": mean["high"]}
+    return dict(zip(GAIN, mean[["gain", "low", "high"]], strict=True))
 
 
 def who_beats_whom(
@@ -171,3 +175,54 @@ def drop_at_equal_compute(curves: pd.DataFrame, split: str = "test") -> pd.DataF
     saved = np.linspace(low, high, 101) if low < high else np.full(1, np.nan)
     rows = [(*key, np.interp(saved, each[reduction], each[drop]).mean()) for key, each in cells.items()]
     return pd.DataFrame(rows, columns=["training", "rule", "drop"])
+
+
+def other_levers(decisions: Decisions, parameters: "EvaluationParameters") -> pd.DataFrame:
+    """What else than schemes and rules changes a cascade: fewer visits, and calibration on all images.
+
+    Parameters
+    ----------
+    decisions : of independent branches, and of those of ``SHORT``, with both calibrations.
+
+    Returns
+    -------
+    DataFrame
+        ``lever, choice``, and what the choice gains over the rival at equal compute: ``gain`` (points),
+        ``gain_low, gain_high``.
+    """
+    averaged = mean_over_seeds(decisions.table)
+    drawn = bootstrap(decisions, parameters.resamples, parameters.seed)
+    cells = {("visits", SHORT): Cell(SHORT, SURVIVORS), ("calibration", "on all images"): BASELINE}
+    rows = [
+        {"lever": lever, "choice": choice}
+        | _ahead(averaged, drawn, cell, CALIBRATION_ALONE, parameters.confidence)
+        for (lever, choice), cell in cells.items()
+    ]
+    return pd.DataFrame(rows)
+
+
+def levers(tables: dict[str, pd.DataFrame], schemes: dict[str, Scheme]) -> pd.DataFrame:
+    """Every choice that differs in one thing alone from independent branches under CPM, and what it gains.
+
+    Parameters
+    ----------
+    tables : ``standings`` and ``rules``, see ``by_rule``, and ``levers``, see ``other_levers``.
+    schemes : by their names.
+
+    Returns
+    -------
+    DataFrame
+        The columns of ``other_levers``. The gain of a rule has no interval.
+    """
+    rows = []
+    for row in tables["standings"].drop_duplicates("training").to_dict("records"):
+        scheme = schemes[row["training"]]
+        changed = [scheme.head is not Head, type(scheme) is not Scheme]
+        if sum(changed) == 1:
+            lever = "exit head" if changed[0] else "training samples"
+            rows.append({"lever": lever, "choice": row["training"]} | {name: row[name] for name in GAIN})
+    drops = drop_at_equal_compute(tables["rules"]).set_index(["training", "rule"])["drop"]
+    by_rule = drops[CALIBRATION_ALONE.training]
+    for rule, drop in by_rule.drop("CPM").items():
+        rows.append({"lever": "exit rule", "choice": rule, "gain": by_rule["CPM"] - drop})
+    return pd.concat([tables["levers"], pd.DataFrame(rows)], ignore_index=True)

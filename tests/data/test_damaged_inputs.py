@@ -2,12 +2,15 @@
 
 import io
 import os
+import resource
 import shutil
 import tarfile
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -44,9 +47,10 @@ NAMES = st.sampled_from(
 EXTRA = st.lists(st.tuples(PLACES, NAMES, contents()), max_size=6)
 LINKS = st.lists(
     st.tuples(
-        st.sampled_from(["fox", "cat/l.png", "dog/round", "valid"]), st.sampled_from(["cat", "..", "/etc", "x"])
+        st.sampled_from(["fox", "cat/l.png", "cat/round", "dog/round", "valid", "wolf"]),
+        st.sampled_from(["cat", "..", "/etc", "x", "fox", "wolf", "../dog", "../cat/round"]),
     ),
-    max_size=2,
+    max_size=4,
     unique_by=lambda pair: pair[0],
 )
 
@@ -84,8 +88,7 @@ def pack(folder, form, damage):
     return target
 
 
-@settings(max_examples=30)
-@given(
+inputs = given(
     extra=EXTRA,
     links=LINKS,
     fifo=st.booleans(),
@@ -93,7 +96,9 @@ def pack(folder, form, damage):
     damage=st.none() | st.floats(0, 1),
     size=st.sampled_from([None, SIDE]),
 )
-def test_whatever_comes_ends_in_a_sentence_or_in_correct_arrays(extra, links, fifo, form, damage, size):
+
+
+def read(extra, links, fifo, form, damage, size):
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place, "mine")
         if form == "zip":  # which Python cannot pack with names that are no text, nor with pipes
@@ -111,3 +116,17 @@ def test_whatever_comes_ends_in_a_sentence_or_in_correct_arrays(extra, links, fi
         assert {"cat", "dog"} <= set(splits.classes)
         for name in (f"{number}.png".encode() for number in range(5)):
             assert sum(int((each.names == name).sum()) for each in sets) >= 2  # of both classes
+
+
+@settings(max_examples=20)
+@inputs
+def test_whatever_comes_ends_in_a_sentence_or_in_correct_arrays(**drawn):
+    read(**drawn)
+
+
+@pytest.mark.pipeline
+def test_two_hundred_damaged_inputs_end_well_within_a_minute_of_one_core_and_500_megabytes():
+    started, before = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    settings(max_examples=200)(inputs(read))()
+    assert time.process_time() - started < 60
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000  # kilobytes

@@ -128,3 +128,13 @@ def test_the_note_counts_and_names_what_was_met(make, made, pictures):
     assert counts["images"] == {"train": 60, "valid": 60, "test": 56}
     assert "4 unreadable left out (test/ship/" in splits.source
     assert ", ...)" in splits.source
+
+
+def test_pictures_of_one_class_folder_under_two_names_are_told(make, made, pictures, tmp_path):
+    assert "more than one label" not in make(pictures).source
+    write_folder(tmp_path / "twice", pictures)
+    for split in SPLITS:
+        (tmp_path / "twice" / split / "boat").symlink_to("ship")
+    splits = make({}, "twice")
+    assert "boat" in splits.classes
+    assert "18 pictures under more than one label" in splits.source  # six a split

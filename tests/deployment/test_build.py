@@ -62,6 +62,19 @@ def test_a_branch_that_was_closed_in_training_is_closed_in_the_cascade(tree, mar
     assert 1 not in found.predict(splits.normalise(splits.test.images[:100])).exit
 
 
+@pytest.mark.parametrize("name", ["additive", "zero time waste", "learnt confidence"])
+def test_exits_that_answer_by_more_than_their_branch_are_refused(tree, margins, place, name):
+    with pytest.raises(ValueError, match=f"scheme '{name}' answer by more than their own branch"):
+        build.build_cascade(dataclasses.replace(tree, scheme=name), margins, *place)
+
+
+def test_branches_that_learnt_from_the_backbone_answer_as_all_others_do(tree, margins, place, built, splits):
+    distilled = dataclasses.replace(tree, scheme="distilled, boosted")
+    images = splits.normalise(splits.test.images[:50])
+    found = build.build_cascade(distilled, margins, *place).predict(images)
+    assert torch.equal(found.label, built.predict(images).label)
+
+
 def test_only_where_two_ways_part_a_threshold_explains_it():
     """The first images part at branch 1, as far from its threshold as given; the last two in no way."""
     away = torch.tensor([1e-6, 1e-4, 0.2, 0.2, 0.2])

@@ -121,3 +121,15 @@ def test_the_front_of_the_joint_network_is_drawn_beside_that_of_the_frozen_backb
     drawn = {line.get_label(): line.get_xdata().tolist() for line in axes.lines[:2]}
     assert drawn == {"independent branches, backbone frozen": [30, 50], "trained jointly": [40, 60]}
     assert axes.get_title("left") == "clothes: least drop 0.20 points frozen, 0.10 trained jointly"
+
+
+def test_the_title_names_the_lever_that_gains_most_and_the_one_that_loses_most(draw):
+    table = pd.DataFrame(
+        [("visits", "few", -1.5), ("exit rule", "entropy", 0.3), ("exit rule", "CPM, lower bound", -0.2)],
+        columns=["lever", "choice", "gain"],
+    )
+    figure = draw("scheme_levers", table.assign(data_set="fashion-mnist"))
+    (axes,) = figure.axes
+    assert axes.get_title("left") == "fashion-mnist: at most +0.3 by the exit rule, at worst -1.5 by the visits"
+    texts = {text.get_text() for text in axes.texts}
+    assert {"few -1.50", "entropy +0.30", "CPM, lower bound -0.20"} <= texts

@@ -38,8 +38,10 @@ def test_the_losses_are_the_cross_entropy_sample_by_sample():
     generator = torch.Generator().manual_seed(0)
     logits, teacher, before = (torch.randn(5, 3, generator=generator) for _ in range(3))
     targets = torch.arange(5) % 3
-    losses = Scheme().losses(logits, targets, teacher, before)
+    head = Scheme().head(3)
+    losses = head(logits, targets, teacher, before)
     assert losses.shape == (5,)
     for loss, row, target in zip(losses, logits, targets, strict=True):
         assert torch.isclose(loss, functional.cross_entropy(row, target))
-    assert Scheme().answers(logits, before) is logits
+    assert head.answers(logits, before) is logits
+    assert not [*head.parameters()]

@@ -65,7 +65,7 @@ def test_cross_fitted_survivors_of_train_are_named_by_branches_that_did_not_see_
     parameters = (branch_parameters, boosting_parameters, 0)
     for part in (0, 1):
         left_out = order % 2 == part
-        branch = fitting.fit_branch(1, CrossFitted(), features, everyone, *parameters, left_out=left_out)
+        branch = fitting.fit_exit(1, CrossFitted(), features, everyone, *parameters, left_out=left_out).branch
         logits = {"train": fitting.branch_logits(branch, features["train"].squeezed[0])}
         reach = {"train": everyone["train"]}
         stays |= left_out & boosting.who_stays(logits, reach, thresholds)["train"]

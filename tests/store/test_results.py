@@ -62,7 +62,7 @@ def never_trains(monkeypatch):
 
     monkeypatch.setattr(training, "train_backbone", trains)
     monkeypatch.setattr(features_module, "store_features", trains)
-    monkeypatch.setattr(boosting, "fit_branch", trains)
+    monkeypatch.setattr(boosting, "fit_exit", trains)
 
 
 def assert_equal_trees(first, second):
@@ -150,7 +150,7 @@ def test_a_tree_is_made_from_the_code_that_trains_it_and_its_scheme(inside):
         path = inside[0] / f"artifacts/cascades/{scheme}_seed_0/fingerprint.json"
         made_from = json.loads(path.read_text())["made_from"]
         assert made_from["scheme"] == scheme
-        assert made_from["settings"] == vars(SCHEMES[scheme])
+        assert made_from["settings"] == vars(SCHEMES[scheme]) | {"head": "Head"}
         names = ("boosting", "branches", "calibration", "fitting", "schemes.scheme")
         assert {f"btsee_lib.{name}" for name in names} <= set(made_from["code"])
         # One more scheme or exit rule trains nothing again.
@@ -198,14 +198,14 @@ def test_changing_what_only_the_evaluation_reads_spoils_nothing(inside, change, 
 def test_an_interrupted_training_leaves_the_features_and_is_done_again(inside, change, monkeypatch):
     change("boosting", seeds=[5])
     with monkeypatch.context() as patch:
-        fit_branch = boosting.fit_branch
+        fit_exit = boosting.fit_exit
 
         def stopped(number, *arguments, **others):
             if number == 3:
                 raise KeyboardInterrupt
-            return fit_branch(number, *arguments, **others)
+            return fit_exit(number, *arguments, **others)
 
-        patch.setattr(boosting, "fit_branch", stopped)
+        patch.setattr(boosting, "fit_exit", stopped)
         with pytest.raises(KeyboardInterrupt):
             results.make_trees()
     assert not list((inside[0] / "artifacts/cascades").glob("*seed_5*"))

@@ -126,7 +126,7 @@ def test_branches_are_judged_on_whom_boosted_branches_pass_on(
     right = (second.logits["valid"].argmax(1) == labels)[reach]
     assert found[few_parameters.epochs] == pytest.approx(float(right.double().mean()))
     arguments = (some_features, fitting.everyone(some_features), few_parameters, few_margins)
-    branch = fitting.fit_branch(2, PAPER_SCHEMES["independent"], *arguments, seed=0)
+    branch = fitting.fit_exit(2, PAPER_SCHEMES["independent"], *arguments, seed=0).branch
     right = (branch_logits(branch, some_features["valid"].squeezed[1]).argmax(1) == labels)[reach]
     found = curves.query("branch == 2 and training == 'independent'").set_index("epochs")["valid_accuracy"]
     assert found[few_parameters.epochs] == pytest.approx(float(right.double().mean()))

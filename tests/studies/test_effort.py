@@ -4,6 +4,7 @@ import torch
 from btsee_lib.config import BoostingParameters
 from btsee_lib.schemes import SCHEMES
 from btsee_lib.studies import effort
+from btsee_lib.trees import tree_of
 
 MARGINS = [[-0.1, 0.0, 0.2], [-0.2, 0.1, 0.3], [0.0, 0.2]]
 RUNGS = [(-0.1, -0.2), (0.0, 0.1), (0.2, 0.3)]
@@ -42,10 +43,13 @@ def test_after_all_visits_a_branch_is_as_accurate_as_that_of_the_tree(
 ):
     middle = effort.middle_rung(boosting_parameters)
     met = [torch.arange(1000) % 3 == number for number in range(3)]
-    arguments = (features, branch_parameters, boosting_parameters, met, 0)
-    table = effort.accuracy_by_effort("boosted", SCHEMES["boosted"], *arguments, efforts=(0.5, 1.0))
-    assert table["epochs"].tolist() == [2.0] * 3 + [4.0] * 3
-    for row in table[table["epochs"] == 4.0].itertuples():
+    arguments = (features, branch_parameters, boosting_parameters, met)
+    tree = tree_of("boosted", 0, boosted_tree)
+    table = effort.accuracy_by_effort(SCHEMES["boosted"], tree, *arguments, efforts=(0.5, 1.0 + 1e-9))
+    assert table["epochs"].tolist() == pytest.approx([2.0] * 3 + [4.0] * 6)
+    again, from_tree = table.iloc[3:6], table.iloc[6:]
+    assert again["valid_accuracy"].tolist() == from_tree["valid_accuracy"].tolist(), "trained once more"
+    for row in from_tree.itertuples():
         node = next(each for each in boosted_tree if each.margins == middle[: row.branch - 1])
         right = (node.logits["valid"].argmax(1) == features["valid"].labels)[met[row.branch - 1]]
         assert row.valid_accuracy == pytest.approx(float(right.double().mean()))
