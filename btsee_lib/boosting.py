@@ -153,7 +153,10 @@ def _continued(margins: tuple[float, ...], chosen: Sequence[tuple[float, ...]]) 
 def _held_out(
     fit: partial, number: int, scheme: Scheme, features: Features, earlier: Sequence[Earlier], seed: int
 ) -> Tensor:
-    """What exits answer of training samples that they did not see, (N, K): each is left out once."""
+    """What an exit answers of training samples that its own branch did not see, (N, K); each is left out once.
+
+    What its head reads of earlier exits is as these were trained, on all samples.
+    """
     squeezed = features["train"].squeezed[number - 1]
     before = answers_before(features, earlier)["train"]
     generator = torch.Generator().manual_seed(branch_seed(seed, number))

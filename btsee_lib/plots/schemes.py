@@ -62,7 +62,7 @@ def scheme_standings(table: pd.DataFrame) -> Figure:
 def scheme_pairs(table: pd.DataFrame) -> Figure:
     """Who gains over whom at equal compute, told where the interval for all pairs at once leaves out zero."""
     names = list(dict.fromkeys([*table["training"], *table["over"]]))
-    figure, panels = panels_of(table["data_set"].unique(), 6.4, 5, sharey=True)
+    figure, panels = panels_of(table["data_set"].unique(), 9, 6, sharey=True)
     for data_set, axes in panels.items():
         both = both_ways(table[table["data_set"] == data_set])
         certain = both["gain_low"].gt(0) | both["gain_high"].lt(0)
@@ -104,21 +104,27 @@ def scheme_effort(table: pd.DataFrame) -> Figure:
 
 @drawn_from_table
 def scheme_levers(table: pd.DataFrame) -> Figure:
-    """What each choice of a lever gains at equal compute (``other_ways.levers``, with ``data_set``)."""
-    figure, panels = panels_of(table["data_set"].unique(), 6.6, 3.8, sharey=True)
+    """What each choice of a lever gains at equal compute (``other_ways.levers``, with ``data_set``).
+
+    A line is an interval; a hollow dot has none.
+    """
+    figure, panels = panels_of(table["data_set"].unique(), 7, 4.4, sharey=True)
     for data_set, axes in panels.items():
         rows = table[table["data_set"] == data_set]
         axes.axvline(0, color=INK, lw=1)
-        axes.plot(rows["gain"], rows["lever"], "o", color=BLUE, alpha=0.6)
+        known = rows["gain_low"].notna()
+        axes.hlines(rows["lever"], rows["gain_low"], rows["gain_high"], color=BLUE, lw=1, alpha=0.4)
+        axes.plot(rows["gain"], rows["lever"], "o", color=BLUE, mfc="white")
+        axes.plot(rows["gain"][known], rows["lever"][known], "o", color=BLUE)
         for _, of_lever in rows.groupby("lever", sort=False):
             for place, shift in {of_lever["gain"].idxmin(): 9, of_lever["gain"].idxmax(): -15}.items():
                 row = rows.loc[place]
                 told = {"xytext": (0, shift), "textcoords": "offset points", "ha": "center", "fontsize": 8}
                 axes.annotate(f"{row['choice']} {row['gain']:+.2f}", (row["gain"], row["lever"]), **told)
         worst, best = rows.loc[rows["gain"].idxmin()], rows.loc[rows["gain"].idxmax()]
-        axes.margins(x=0.25, y=0.15)
-        axes.set(xlabel="accuracy gained at equal compute over independent branches under CPM (points)")
         best, worst = (f"{row['gain']:+.1f} by the {row['lever']}" for row in (best, worst))
+        axes.margins(x=0.15, y=0.15)
+        axes.set(xlabel="accuracy gained at equal compute (points),\nover independent branches under CPM")
         axes.set_title(f"{data_set}: at most {best}, at worst {worst}")
     return figure
 

@@ -51,7 +51,9 @@ class ZeroTimeWaste(Head):
 
     The connection adds a linear map of the normalised logits before to those of the branch. The ensemble is a
     product of powers of both probabilities and of a prior a class; it learns from what the branch says and does
-    not change that. Where ZTW connects branches, here a branch reads the ensemble that the exit before answers.
+    not change that. ZTW connects branches, weighs each earlier branch by itself at every exit, and learns that
+    in the end. Here a branch reads, and weighs, the ensemble that the exit before answers, and all is learnt at
+    once. The first exit reads nothing; its power and prior still change what it answers.
     """
 
     def __init__(self, classes: int):
@@ -83,8 +85,9 @@ class ZeroTimeWaste(Head):
 class LearntConfidence(Head):
     """Learns how sure to be: the logits are scaled by what a linear head reads of their probabilities.
 
-    The class that an exit names stays the same. Learnt exit heads are those of EENet (arXiv 2301.07099), which
-    reads numbers like these three, and of PTEEnet (arXiv 2501.02508). The formula is ours.
+    The class that an exit names stays the same. That how sure an exit is may be learnt is the idea of EENet
+    (arXiv 2301.07099), which learns when to leave within a budget, and of PTEEnet (arXiv 2501.02508), where a
+    network does it. What this head reads, and the formula, are ours.
     """
 
     def __init__(self, classes: int):

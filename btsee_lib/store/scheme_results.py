@@ -101,7 +101,9 @@ def _make_tree(scheme: str, seed: int) -> None:
 def _short_tree(seed: int) -> BranchTree:
     """Independent branches after a quarter of the visits."""
     name, scheme, parameters = other_ways.SHORT, CALIBRATION_ALONE.training, params("boosting")
-    branches = params("branches").model_copy(update={"epochs": params("branches").epochs / 4})
+    effort_of_it = {"effort": other_ways.SHORT_EFFORT}
+    epochs = other_ways.SHORT_EFFORT * params("branches").epochs
+    branches = params("branches").model_copy(update={"epochs": epochs})
 
     def make(folder: Path) -> None:
         set_up_torch(seed)
@@ -110,7 +112,7 @@ def _short_tree(seed: int) -> BranchTree:
         )
         results.write_tree(folder, tree_of(name, seed, list(trained)))
 
-    made_from = results.tree_fingerprint(scheme, seed, parameters, results.FEATURES) | {"visits": name}
+    made_from = results.tree_fingerprint(scheme, seed, parameters, results.FEATURES) | effort_of_it
     return results.read_tree(artefacts.ensure(_name(name, seed), made_from, make), name, seed)
 
 

@@ -4,7 +4,7 @@ A resample draws test images, and seeds, with replacement, and applies the same 
 configuration and to the backbone. What two configurations have in common therefore cancels.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -38,7 +38,14 @@ class Resamples:
 
 
 def bootstrap(decisions: Decisions, resamples: int, seed: int) -> Resamples:
-    """Draw images and seeds ``resamples`` times, and average each configuration over each draw."""
+    """Draw images and seeds ``resamples`` times, and average each configuration over each draw.
+
+    Raises
+    ------
+    ValueError
+        If not all seeds have the same configurations, in the same order.
+    """
+    decisions = _seed_by_seed(decisions)
     number = decisions.table["seed"].nunique()
     of_seeds = np.random.default_rng([seed, number]).multinomial(number, np.full(number, 1 / number), resamples)
     generator, images = np.random.default_rng(seed), decisions.correct.shape[1]
@@ -47,6 +54,17 @@ def bootstrap(decisions: Decisions, resamples: int, seed: int) -> Resamples:
         for block in np.split(of_seeds, range(AT_ONCE, resamples, AT_ONCE))
     ]
     return Resamples(*map(np.concatenate, zip(*blocks, strict=True)))
+
+
+def _seed_by_seed(decisions: Decisions) -> Decisions:
+    """The rows of one seed together, and each seed's in the same order: what a draw of seeds is made from."""
+    table, names = decisions.table, configuration_columns(decisions.table)
+    first, *others = (rows[names].reset_index(drop=True) for _, rows in table.groupby("seed"))
+    if not all(rows.equals(first) for rows in others):
+        raise ValueError("the seeds have other configurations, or in another order: no draw can pair them")
+    order = table["seed"].argsort(kind="stable").to_numpy()
+    sorted_rows = {name: getattr(decisions, name)[order] for name in ("correct", "cost")}
+    return replace(decisions, table=table.iloc[order], **sorted_rows)
 
 
 def _averaged(decisions: Decisions, weights: np.ndarray, of_seeds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

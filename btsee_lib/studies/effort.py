@@ -54,13 +54,13 @@ def accuracy_by_effort(
         ``training, branch, epochs, valid_accuracy``; a branch that is closed has no row.
     """
     middle, labels = middle_rung(boosting_parameters), features["valid"].labels
-    trees = {}
+    trees = []
     for effort in efforts:
         shorter = branch_parameters.model_copy(update={"epochs": effort * branch_parameters.epochs})
         trained = train_tree(scheme, features, shorter, boosting_parameters, tree.seed, chosen=[middle])
-        trees[shorter.epochs] = tree_of(tree.scheme, tree.seed, list(trained))
+        trees.append((shorter.epochs, tree_of(tree.scheme, tree.seed, list(trained))))
     rows = []
-    for epochs, each in (trees | {float(branch_parameters.epochs): tree}).items():
+    for epochs, each in [*trees, (float(branch_parameters.epochs), tree)]:
         for number, row in enumerate(each.rows(middle), start=1):
             if not each.nodes["closed"].iloc[row]:
                 right = (each.logits["valid"][row].argmax(1) == labels)[met[number - 1]]

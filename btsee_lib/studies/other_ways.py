@@ -36,7 +36,7 @@ from btsee_lib.uncertainty import interval
 if TYPE_CHECKING:
     from btsee_lib.config import BoostingParameters, EvaluationParameters
 
-SHORT = "a quarter of the visits"
+SHORT, SHORT_EFFORT = "a quarter of the visits", 0.25
 GAIN = ["gain", "gain_low", "gain_high"]
 PAIR_RESAMPLES = 20_000  # the ends of intervals that hold for all pairs at once lie far out
 
@@ -204,6 +204,8 @@ def other_levers(decisions: Decisions, parameters: "EvaluationParameters") -> pd
 def levers(tables: dict[str, pd.DataFrame], schemes: dict[str, Scheme]) -> pd.DataFrame:
     """Every choice that differs in one thing alone from independent branches under CPM, and what it gains.
 
+    A rule is set against CPM on the branches behind the middle rung, over what all rules can save there.
+
     Parameters
     ----------
     tables : ``standings`` and ``rules``, see ``by_rule``, and ``levers``, see ``other_levers``.
@@ -221,8 +223,8 @@ def levers(tables: dict[str, pd.DataFrame], schemes: dict[str, Scheme]) -> pd.Da
         if sum(changed) == 1:
             lever = "exit head" if changed[0] else "training samples"
             rows.append({"lever": lever, "choice": row["training"]} | {name: row[name] for name in GAIN})
-    drops = drop_at_equal_compute(tables["rules"]).set_index(["training", "rule"])["drop"]
-    by_rule = drops[CALIBRATION_ALONE.training]
+    rules = tables["rules"].query("training == @CALIBRATION_ALONE.training")
+    by_rule = drop_at_equal_compute(rules).set_index("rule")["drop"]
     for rule, drop in by_rule.drop("CPM").items():
         rows.append({"lever": "exit rule", "choice": rule, "gain": by_rule["CPM"] - drop})
     return pd.concat([tables["levers"], pd.DataFrame(rows)], ignore_index=True)

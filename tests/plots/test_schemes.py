@@ -125,8 +125,12 @@ def test_the_front_of_the_joint_network_is_drawn_beside_that_of_the_frozen_backb
 
 def test_the_title_names_the_lever_that_gains_most_and_the_one_that_loses_most(draw):
     table = pd.DataFrame(
-        [("visits", "few", -1.5), ("exit rule", "entropy", 0.3), ("exit rule", "CPM, lower bound", -0.2)],
-        columns=["lever", "choice", "gain"],
+        [
+            ("visits", "few", -1.5, -2.0, -1.0),
+            ("exit rule", "entropy", 0.3, np.nan, np.nan),
+            ("exit rule", "CPM, lower bound", -0.2, np.nan, np.nan),
+        ],
+        columns=["lever", "choice", "gain", "gain_low", "gain_high"],
     )
     figure = draw("scheme_levers", table.assign(data_set="fashion-mnist"))
     (axes,) = figure.axes

@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 
 import numpy as np
@@ -79,6 +80,27 @@ def test_equal_configurations_are_equal_in_every_resample(drawn):
     assert drawn.drop[:, 1] == pytest.approx(drawn.drop[:, 4], abs=1e-4)
     assert drawn.reduction[:, 1] == pytest.approx(drawn.reduction[:, 4], abs=1e-6)
     assert np.abs(drawn.drop[:, 1] - drawn.drop[:, 2]).max() > 0.1
+
+
+def in_order(decisions, order):
+    """The same decisions, their rows in another order."""
+    rows = {"correct": decisions.correct[order], "cost": decisions.cost[order]}
+    return dataclasses.replace(decisions, table=decisions.table.iloc[order].reset_index(drop=True), **rows)
+
+
+def test_rows_scheme_by_scheme_draw_as_rows_seed_by_seed_do(decisions, drawn):
+    order = np.argsort(decisions.table["training"].eq("boosted"), kind="stable")
+    by_scheme = in_order(decisions, order)
+    assert by_scheme.table["seed"].tolist() != decisions.table["seed"].tolist()
+    found = comparison.bootstrap(by_scheme, RESAMPLES, seed=7)
+    assert np.array_equal(found.drop, drawn.drop)
+    assert np.array_equal(found.reduction, drawn.reduction)
+
+
+def test_seeds_of_other_configurations_are_refused(decisions):
+    shuffled = in_order(decisions, np.r_[:12, 23, 12:23])
+    with pytest.raises(ValueError, match="the seeds have other configurations, or in another order"):
+        comparison.bootstrap(shuffled, 5, seed=0)
 
 
 def test_draws_in_blocks_are_those_of_one_piece(decisions, drawn, monkeypatch):
