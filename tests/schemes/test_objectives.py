@@ -101,11 +101,9 @@ def path_of(name, features, branch_parameters, boosting_parameters):
     trained = list(boosting.train_tree(SCHEMES[name], *arguments, chosen=[(-0.1, -0.1, -0.1)]))
     for number, each in enumerate(trained, start=1):
         branch, head = fitting.initial_branch(number, features, branch_parameters, 0), SCHEMES[name].head(10)
-        states = {True: {}, False: {}}
-        for key, value in each.state.items():
-            states[key.startswith("head.")][key.removeprefix("head.")] = value
-        branch.load_state_dict(states[False])
-        head.load_state_dict(states[True])
+        of_head = {key: value for key, value in each.state.items() if key.startswith("head.")}
+        branch.load_state_dict({key: value for key, value in each.state.items() if key not in of_head})
+        head.load_state_dict({key.removeprefix("head."): value for key, value in of_head.items()})
         yield each, branch, head
 
 
