@@ -248,7 +248,7 @@ NO_LEGEND = {
     *("nearest_mean_confusion", "accuracy_by_clarity", "stage_costs", "confusion", "class_precision"),
     *("thresholds", "equal_compute", "equal_margins", "cascade", "class_exits"),
     *("latency_by_exit", "scheme_standings", "scheme_pairs", "scheme_effort", "scheme_rules"),
-    *("joint_exits", "verdicts_by_backbone"),
+    *("scheme_levers", "joint_exits", "verdicts_by_backbone"),
 }
 PANELS = {"stage_costs": 3, "learning_curve": 2, "covariance_shift": 2, "threshold_search": 2}
 PANELS |= {

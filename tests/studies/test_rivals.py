@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from btsee_lib.decisions import Decisions
 from btsee_lib.evaluation import BTS_EE, CALIBRATION_ALONE, of_cell
 from btsee_lib.studies import rivals
 from btsee_lib.studies.rivals import STATIC, beside_networks, decisions_of, packed, unpacked
@@ -38,9 +39,7 @@ def cascades(right):
     table = pd.DataFrame(rows, columns=names)
     cost = np.repeat(100 * (1 - table["reduction"].to_numpy(np.float32))[:, None], IMAGES, 1)
     correct = np.tile(right["16"], (len(rows), 1))
-    return SimpleNamespace(
-        table=table, correct=correct, cost=cost, backbone_correct=right["16"], backbone_cost=100.0
-    )
+    return Decisions(table, correct, cost, right["16"], backbone_cost=100.0)
 
 
 def test_what_is_packed_is_read_again(right):
