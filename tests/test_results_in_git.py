@@ -13,6 +13,7 @@ import yaml
 from btsee_lib.config import SECTIONS
 from btsee_lib.evaluation import BTS_EE, CALIBRATION_ALONE, mean_over_seeds, of_cell, recommend
 from btsee_lib.experiment import repository_root
+from btsee_lib.store.backbone_artefact import STATIC
 from btsee_lib.store.code import digests_of_code
 from btsee_lib.studies.claims import RIVALS, claims_table
 from btsee_lib.studies.comparison import Resamples, at_equal_margins
@@ -200,13 +201,15 @@ def test_there_are_results_to_look_at():
     assert ROOT / "reports" in HOMES
 
 
-@pytest.mark.parametrize("folder", sorted((ROOT / "reports").glob("**/measured/backbone")), ids=str)
-def test_a_kept_backbone_is_of_the_recipe_and_the_code_that_stand_here(folder):
+@pytest.mark.parametrize("folder", sorted((ROOT / "reports").glob("**/measured/*backbone")), ids=str)
+def test_a_kept_network_is_of_the_recipe_and_the_code_that_stand_here(folder):
     """Another one would lie here unused, and everybody would train for themselves."""
     made_from = json.loads((folder / "fingerprint.json").read_text())["made_from"]
     assert made_from["code"] == digests_of_code("btsee_lib.training")
     home = ROOT if folder.parents[1] == ROOT / "reports" else folder.parents[1]
     sections = yaml.safe_load((home / "params.yaml").read_text())
+    if folder.name == STATIC:
+        sections["backbone"]["width"] = sections["deployment"]["static_width"]
     assert made_from["parameters"] == {
         name: SECTIONS[name](**sections[name]).model_dump() for name in ("data", "compute", "backbone")
     }

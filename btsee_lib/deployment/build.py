@@ -106,10 +106,8 @@ def agreement(
         and ``largest_difference`` of the confidence where the exits agree.
     """
     labels, exits = (torch.as_tensor(found[i]) != expected[i] for i in (0, 1))
-    needed = thresholds.gather(1, predicted)
-    # The branch where the ways part is the earlier of the two exits; the last exit decides nothing.
-    parting = torch.minimum(torch.as_tensor(found[1]), expected[1]).clamp(max=len(thresholds) - 1)
-    near = exits & ((confidence - needed).abs().gather(0, parting[None])[0] < NEAR)
+    gaps = confidence - thresholds.gather(1, predicted)
+    near = exits & near_threshold(torch.as_tensor(found[1]), expected[1], gaps)
     difference = (torch.as_tensor(found[2]) - expected[2]).abs()[~exits]
     return {
         "images": len(labels),
@@ -119,6 +117,19 @@ def agreement(
         "unexplained": int(((labels | exits) & ~near).sum()),
         "largest_difference": float(difference.max()) if len(difference) else 0.0,
     }
+
+
+def near_threshold(exits: Tensor, others: Tensor, gaps: Tensor) -> Tensor:
+    """Tell of which images, bool (N,), a branch is so near its threshold, where two ways part, that rounding decides.
+
+    Parameters
+    ----------
+    exits, others : int64 (N,), of the same images in two ways.
+    gaps : float (B, N), the confidence of the branches less their thresholds.
+    """
+    # The ways part at the earlier of the two exits; the last exit decides nothing.
+    parting = torch.minimum(exits, others).clamp(max=len(gaps) - 1)
+    return gaps.gather(0, parting[None])[0].abs() <= NEAR
 
 
 def against_static(cascades_correct: np.ndarray, static_correct: np.ndarray) -> tuple[float, float, float]:

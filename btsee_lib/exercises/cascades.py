@@ -9,7 +9,7 @@ from torch import Tensor
 
 from btsee_lib.cascade import Cascade, simulate
 from btsee_lib.cost import CostModel
-from btsee_lib.deployment.build import NEAR
+from btsee_lib.deployment.build import NEAR, near_threshold
 from btsee_lib.deployment.time_costs import break_even
 from btsee_lib.evaluation import recommend
 from btsee_lib.exercises.cases import Case, check
@@ -123,9 +123,7 @@ def check_unexplained(function: Callable, exits: Tensor, others: Tensor, gaps: T
     ----------
     exits, others : int64 (N,), of the same images in two ways; gaps : float (B, N), confidence less threshold.
     """
-    parting = torch.minimum(exits, others).clamp(max=len(gaps) - 1)  # the last exit decides nothing
-    near = gaps.gather(0, parting[None])[0].abs() <= NEAR
-    wanted = int(((exits != others) & ~near).sum())
+    wanted = int(((exits != others) & ~near_threshold(exits, others, gaps)).sum())
     check(function, "unexplained", [Case("on test", (exits, others, gaps, NEAR), wanted, "so many")])
 
 

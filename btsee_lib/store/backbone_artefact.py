@@ -23,6 +23,8 @@ from btsee_lib.store.launcher import run_together
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
+STATIC = "static_backbone"  # the narrower network that never stops early
+
 
 def ensure_in_processes(name: str, expected: dict, make: Callable[[Path, "Fabric"], None]) -> Path:
     """``artefacts.ensure`` in as many processes as ``params.yaml`` says, which are started if need be."""
@@ -75,31 +77,32 @@ def recipe(splits: Splits) -> str:
     return artefacts.digest_of_fingerprint(backbone_fingerprint(params("backbone"), splits))
 
 
-def kept_backbone() -> Path:
-    """Where a backbone whose training takes an hour or more is kept in git, for those who take it over."""
-    return current_experiment().reports / "measured" / "backbone"
+def kept(name: str) -> Path:
+    """Where a network whose training takes long is kept in git, for those who take it over."""
+    return current_experiment().reports / "measured" / name
 
 
-def keep_backbone() -> None:
-    """Copy the trained backbone to where it is kept in git.
+def keep_networks() -> None:
+    """Copy the trained backbone, and the static network beside it, to where they are kept in git.
 
     Raises
     ------
     ArtefactError
-        If there is none, or it is not whole.
+        If one of them is missing or not whole.
     """
-    artefacts.digest_of("backbone")
-    shutil.rmtree(kept_backbone(), ignore_errors=True)
-    shutil.copytree(artefacts.folder_of("backbone"), kept_backbone())
-    print(f"kept in {kept_backbone().relative_to(current_experiment().root)}")
+    for name in ("backbone", STATIC):
+        artefacts.digest_of(name)
+        shutil.rmtree(kept(name), ignore_errors=True)
+        shutil.copytree(artefacts.folder_of(name), kept(name))
+        print(f"kept in {kept(name).relative_to(current_experiment().root)}")
 
 
-def take_over(folder: Path, expected: dict, fabric: "Fabric") -> bool:
-    """Copy the backbone that is kept in git into a folder, if it is whole and was made from just this."""
-    taken = fabric.broadcast(artefacts.is_made_from(kept_backbone(), expected))
+def take_over(name: str, folder: Path, expected: dict, fabric: "Fabric") -> bool:
+    """Copy the network that is kept in git into a folder, if it is whole and was made from just this."""
+    taken = fabric.broadcast(artefacts.is_made_from(kept(name), expected))
     if taken and fabric.is_global_zero:
         without = shutil.ignore_patterns(artefacts.FINGERPRINT)
-        shutil.copytree(kept_backbone(), folder, ignore=without, dirs_exist_ok=True)
+        shutil.copytree(kept(name), folder, ignore=without, dirs_exist_ok=True)
     return taken
 
 
@@ -128,12 +131,14 @@ def train_into(
 def ensure_narrower(name: str, width: int, splits: Splits, progress: Callable) -> nn.Module:
     """Train a network of another width in the way of the backbone, or load it, as the artefact of that name."""
     parameters = params("backbone").model_copy(update={"width": width})
+    expected = backbone_fingerprint(parameters, splits)
 
     def make(folder: Path) -> None:
-        train_into(folder, splits, parameters, progress, new_fabric(params("compute").precision))
+        fabric = new_fabric(params("compute").precision)
+        if not take_over(name, folder, expected, fabric):
+            train_into(folder, splits, parameters, progress, fabric)
 
-    folder = artefacts.ensure(name, backbone_fingerprint(parameters, splits), make)
-    return read_backbone(folder, splits, parameters)
+    return read_backbone(artefacts.ensure(name, expected, make), splits, parameters)
 
 
 def checkpoint_of(name: str, expected: dict) -> Checkpoint:

@@ -22,14 +22,14 @@ from btsee_lib.deployment.timed_models import Model
 from btsee_lib.evaluation import BTS_EE
 from btsee_lib.experiment import current_experiment
 from btsee_lib.store import artefacts
-from btsee_lib.store.backbone_artefact import ensure_narrower
+from btsee_lib.store.backbone_artefact import STATIC, ensure_narrower
 
 TABLES = ("latency", "throughput", "exit_times", "latency_by_exit", "machine")
 
 
 def make_static_backbone(splits: Splits, progress: Callable = iter) -> nn.Module:
     """Train the narrower network that never stops early, in the way of the backbone, or load it."""
-    return ensure_narrower("static_backbone", params("deployment").static_width, splits, progress)
+    return ensure_narrower(STATIC, params("deployment").static_width, splits, progress)
 
 
 def make_timings(
@@ -45,7 +45,7 @@ def make_timings(
     made_from = artefacts.fingerprint(
         [params("deployment"), models[published].description],
         measurements,
-        ["static_backbone", f"cascades/{BTS_EE.training}_seed_{first}"],
+        [STATIC, f"cascades/{BTS_EE.training}_seed_{first}"],
         machine=processor(),
         onnxruntime=onnxruntime.__version__,
     )

@@ -71,7 +71,7 @@ def make_backbone(splits: Splits, progress: Progress = iter) -> tuple[nn.Module,
     checkpoint = checkpoint_of("backbone", expected)
 
     def make(folder: Path, fabric: "Fabric") -> None:
-        if not take_over(folder, expected, fabric):
+        if not take_over("backbone", folder, expected, fabric):
             train_into(folder, splits, parameters, progress, fabric, checkpoint)
 
     folder = ensure_in_processes("backbone", expected, make)

@@ -1,6 +1,7 @@
 """The comparison of all schemes: an hour of training or more, so by hand, and its tables are kept in git."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -30,7 +31,8 @@ def measure_other_ways() -> None:
     """
     parameters, evaluation = params("boosting"), params("evaluation")
     calls = [(name, seed) for seed in parameters.seeds for name in SCHEMES]
-    in_processes(_make_tree, calls, tqdm)
+    short_calls = [(CALIBRATION_ALONE.training, seed, min(effort.EFFORTS)) for seed in parameters.seeds]
+    in_processes(_make_tree, [*calls, *short_calls], tqdm)
     in_processes(_make_effort, [(name,) for name in SCHEMES], tqdm)
     trees = [_read_tree(*call) for call in calls]
     splits, stored = results.load_data(), results.load_stored_features()
@@ -38,7 +40,7 @@ def measure_other_ways() -> None:
     cost = results.cost_model(backbone, stored, splits)
     decisions = other_ways.evaluated(trees, stored, cost, parameters)
     independent = of_scheme(trees, CALIBRATION_ALONE.training)
-    short = in_processes(_short_tree, [(seed,) for seed in parameters.seeds], tqdm)
+    short = [replace(_read_tree(*call), scheme=other_ways.SHORT) for call in short_calls]
     at_rungs = {"chosen": effort.rungs(parameters)}
     others = evaluate_configurations([*independent, *short], stored, cost, parameters, **at_rungs)
     tables = {
@@ -59,8 +61,9 @@ def measured_other_ways() -> dict[str, dict[str, pd.DataFrame]]:
     return measured_by_data_set(NAME, "make schemes")
 
 
-def _name(scheme: str, seed: int) -> str:
-    return f"{NAME}/{_plain(scheme)}_seed_{seed}"
+def _name(scheme: str, seed: int, share: float = 1) -> str:
+    visits = "" if share == 1 else f"_{share:g}_of_the_visits"
+    return f"{NAME}/{_plain(scheme)}_seed_{seed}{visits}"
 
 
 def _effort_name(scheme: str) -> str:
@@ -81,43 +84,27 @@ def _made_from(scheme: str, seed: int, **others: object) -> dict:
     return results.tree_fingerprint(scheme, seed, parameters, results.FEATURES) | {"behind": rungs} | others
 
 
-def _make_tree(scheme: str, seed: int) -> None:
-    """Train the branches of a scheme behind the rungs, or do nothing if they are there."""
+def _make_tree(scheme: str, seed: int, share: float = 1) -> None:
+    """Train the branches of a scheme behind the rungs with a share of the visits, unless they are there."""
     parameters = params("boosting")
+    epochs = share * params("branches").epochs
+    branches = params("branches").model_copy(update={"epochs": epochs})
 
     def make(folder: Path) -> None:
         set_up_torch(seed)
         started = time.process_time()
-        arguments = (SCHEMES[scheme], results.load_stored_features(), params("branches"), parameters, seed)
+        arguments = (SCHEMES[scheme], results.load_stored_features(), branches, parameters, seed)
         trained = list(boosting.train_tree(*arguments, chosen=effort.rungs(parameters)))
         row = {"training": scheme, "seed": seed, "branches": len(trained)}
         seconds = {"seconds": time.process_time() - started}
         pd.DataFrame([row | seconds]).to_csv(folder / "training.csv", index=False)
         results.write_tree(folder, tree_of(scheme, seed, trained))
 
-    artefacts.ensure(_name(scheme, seed), _made_from(scheme, seed), make)
+    artefacts.ensure(_name(scheme, seed, share), _made_from(scheme, seed, share=share), make)
 
 
-def _short_tree(seed: int) -> BranchTree:
-    """Independent branches after a quarter of the visits."""
-    name, scheme, parameters = other_ways.SHORT, CALIBRATION_ALONE.training, params("boosting")
-    effort_of_it = {"effort": other_ways.SHORT_EFFORT}
-    epochs = other_ways.SHORT_EFFORT * params("branches").epochs
-    branches = params("branches").model_copy(update={"epochs": epochs})
-
-    def make(folder: Path) -> None:
-        set_up_torch(seed)
-        trained = boosting.train_tree(
-            SCHEMES[scheme], results.load_stored_features(), branches, parameters, seed
-        )
-        results.write_tree(folder, tree_of(name, seed, list(trained)))
-
-    made_from = results.tree_fingerprint(scheme, seed, parameters, results.FEATURES) | effort_of_it
-    return results.read_tree(artefacts.ensure(_name(name, seed), made_from, make), name, seed)
-
-
-def _read_tree(scheme: str, seed: int) -> BranchTree:
-    return results.read_tree(artefacts.folder_of(_name(scheme, seed)), scheme, seed)
+def _read_tree(scheme: str, seed: int, share: float = 1) -> BranchTree:
+    return results.read_tree(artefacts.folder_of(_name(scheme, seed, share)), scheme, seed)
 
 
 def _make_effort(scheme: str) -> None:

@@ -36,7 +36,7 @@ from btsee_lib.uncertainty import interval
 if TYPE_CHECKING:
     from btsee_lib.config import BoostingParameters, EvaluationParameters
 
-SHORT, SHORT_EFFORT = "a quarter of the visits", 0.25
+SHORT = "a quarter of the visits"  # the least of ``effort.EFFORTS``
 GAIN = ["gain", "gain_low", "gain_high"]
 PAIR_RESAMPLES = 20_000  # the ends of intervals that hold for all pairs at once lie far out
 

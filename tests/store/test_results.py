@@ -15,7 +15,8 @@ from btsee_lib.data.splits import ImageSet
 from btsee_lib.errors import ArtefactError
 from btsee_lib.schemes import SCHEMES
 from btsee_lib.store import results
-from btsee_lib.store.backbone_artefact import keep_backbone
+from btsee_lib.store.backbone_artefact import STATIC, keep_networks
+from btsee_lib.store.deployment_results import make_static_backbone
 from btsee_lib.trees import tree_of
 
 BRANCHES = {"independent": 3, "boosted": 1 + 2 + 4}
@@ -301,23 +302,27 @@ def test_the_images_are_part_of_what_a_backbone_is_made_from(inside):
 
 @pytest.fixture
 def kept(inside):
-    """The backbone, kept in git and no longer among the artefacts."""
-    root = inside[0]
-    keep_backbone()
-    (root / "artifacts/backbone").rename(root / "artifacts/before")
-    yield root / "reports/measured/backbone"
-    shutil.rmtree(root / "artifacts/backbone", ignore_errors=True)
-    shutil.rmtree(root / "reports/measured/backbone")
-    (root / "artifacts/before").rename(root / "artifacts/backbone")
+    """The backbone and the static network, kept in git and no longer among the artefacts."""
+    root, splits, *_ = inside
+    make_static_backbone(splits)
+    keep_networks()
+    (root / "artifacts/before").mkdir(exist_ok=True)
+    for name in ("backbone", STATIC):
+        (root / "artifacts" / name).rename(root / "artifacts/before" / name)
+    yield root / "reports/measured"
+    for name in ("backbone", STATIC):
+        shutil.rmtree(root / "artifacts" / name, ignore_errors=True)
+        shutil.rmtree(root / "reports/measured" / name)
+        (root / "artifacts/before" / name).rename(root / "artifacts" / name)
 
 
-def test_a_backbone_kept_in_git_is_taken_over_and_not_trained(inside, kept, never_trains):
+def test_networks_kept_in_git_are_taken_over_and_not_trained(inside, kept, never_trains):
     root, splits, _, history, *_ = inside
     _, table = results.make_backbone(splits)
+    make_static_backbone(splits)
     assert table.equals(history)
-    for name in ("backbone.pt", "history.csv", "fingerprint.json"):
-        again, before = ((root / "artifacts" / place / name).read_bytes() for place in ("backbone", "before"))
-        assert again == before
+    for path in (root / "artifacts/before").glob("*/*"):
+        assert (root / "artifacts" / path.parent.name / path.name).read_bytes() == path.read_bytes()
 
 
 @pytest.mark.parametrize("spoilt", ["parameters", "file"])
@@ -326,7 +331,8 @@ def test_a_kept_backbone_of_other_parameters_or_a_damaged_one_is_not_taken_over(
     if spoilt == "parameters":
         change("backbone", seed=6)
     else:
-        (kept / "backbone.pt").write_bytes((kept / "backbone.pt").read_bytes()[:-1])
+        path = kept / "backbone/backbone.pt"
+        path.write_bytes(path.read_bytes()[:-1])
     ran = []
     results.make_backbone(splits, lambda epochs: ran.extend(epochs) or epochs)
     assert ran == [1, 2]
