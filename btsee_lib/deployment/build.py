@@ -120,7 +120,7 @@ def agreement(
 
 
 def near_threshold(exits: Tensor, others: Tensor, gaps: Tensor) -> Tensor:
-    """Tell of which images, bool (N,), a branch is so near its threshold, where two ways part, that rounding decides.
+    """Tell for which images, bool (N,), two ways part at a threshold: so near to it, rounding may decide.
 
     Parameters
     ----------

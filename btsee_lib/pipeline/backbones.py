@@ -16,7 +16,7 @@ from btsee_lib.config import params, read_yaml
 from btsee_lib.experiment import current_experiment
 from btsee_lib.pipeline.publishing import CLAIMS
 from btsee_lib.store.backbone_artefact import recipe
-from btsee_lib.store.measured import backbones_file
+from btsee_lib.store.measured import backbones_file, measured_backbones
 from btsee_lib.store.results import load_data
 from btsee_lib.studies.claims import REPRODUCED
 
@@ -27,20 +27,29 @@ NOTEBOOKS = ("02_backbone", "03_boosted_branches", "04_class_precision_margin", 
 def measure_backbones() -> None:
     """Run the notebooks up to the claims on backbones of the next seeds, and keep what they say in git.
 
-    The table is written anew after each backbone. What has been trained is not trained again.
+    The table is written anew after each backbone, and what stands there is not measured again: an interrupted
+    run goes on, also on another machine. To measure anew, delete it.
     """
-    made_from, tables = recipe(load_data()), []
-    own = params("backbone").seed
+    splits, own = load_data(), params("backbone").seed
+    table = measured_backbones(splits)
+    backbones_file().parent.mkdir(parents=True, exist_ok=True)
     for seed in range(own + 1, own + 1 + OTHERS):
-        home = _experiment_of(seed)
-        command = [sys.executable, "-m", "btsee_lib.pipeline", "run", *NOTEBOOKS]
-        subprocess.run(command, cwd=home, check=True)
-        claims = pd.read_csv(home / "artifacts" / "reports" / NOTEBOOKS[-1] / CLAIMS)
-        tables.append(claims.assign(backbone_seed=seed, made_from=made_from))
-        backbones_file().parent.mkdir(parents=True, exist_ok=True)
-        pd.concat(tables).to_csv(backbones_file(), index=False)
-        holds = int((claims["verdict"] == REPRODUCED).sum())
-        print(f"backbone of seed {seed}: {holds} of {len(claims)} readings hold", flush=True)
+        if seed not in table["backbone_seed"].tolist():
+            claims = _claims_on(seed)
+            table = pd.concat([table, claims] if len(table) else [claims])
+            table.assign(made_from=recipe(splits)).to_csv(backbones_file(), index=False)
+        verdicts = table.loc[table["backbone_seed"] == seed, "verdict"]
+        holds = int((verdicts == REPRODUCED).sum())
+        print(f"backbone of seed {seed}: {holds} of {len(verdicts)} readings hold", flush=True)
+
+
+def _claims_on(seed: int) -> pd.DataFrame:
+    """Run the notebooks on the backbone of a seed, and return its claims."""
+    home = _experiment_of(seed)
+    command = [sys.executable, "-m", "btsee_lib.pipeline", "run", *NOTEBOOKS]
+    subprocess.run(command, cwd=home, check=True)
+    claims = pd.read_csv(home / "artifacts" / "reports" / NOTEBOOKS[-1] / CLAIMS)
+    return claims.assign(backbone_seed=seed)
 
 
 def _experiment_of(seed: int) -> Path:

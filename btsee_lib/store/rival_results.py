@@ -10,7 +10,7 @@ from btsee_lib.config import params
 from btsee_lib.cost import count_macs
 from btsee_lib.data.splits import Splits
 from btsee_lib.experiment import current_experiment
-from btsee_lib.store.backbone_artefact import ensure_narrower, recipe
+from btsee_lib.store.backbone_artefact import STATIC, ensure_narrower, recipe
 from btsee_lib.store.results import load_data
 from btsee_lib.studies.rivals import packed
 
@@ -19,18 +19,20 @@ COLUMNS = ["width", "macs", "accuracy", "made_from", "right"]
 
 
 def measure_rivals() -> None:
-    """Train narrower networks, or load those that are there, and write down what each says on test.
+    """Train narrower networks and write down what each says on test, unless that has been written down.
 
-    The table is written anew after each network, narrowest first.
+    The table is written anew after each network: an interrupted run goes on, also on another machine.
     """
-    splits, rows = load_data(), []
-    width = params("backbone").width
-    for share in SHARES:
-        rows.append(_measured(splits, int(share * width)))
-        path = _table()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pd.DataFrame(rows)[COLUMNS].to_csv(path, index=False)
-        print(f"width {rows[-1]['width']}: {100 * rows[-1]['accuracy']:.2f} % right", flush=True)
+    splits, path = load_data(), _table()
+    table = measured_rivals(splits)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for width in (int(share * params("backbone").width) for share in SHARES):
+        if width not in table["width"].tolist():
+            row = pd.DataFrame([_measured(splits, width)])[COLUMNS]
+            table = pd.concat([table, row] if len(table) else [row]).sort_values("width")
+            table.to_csv(path, index=False)
+        accuracy = table.set_index("width").loc[width, "accuracy"]
+        print(f"width {width}: {100 * accuracy:.2f} % right", flush=True)
 
 
 def measured_rivals(splits: Splits) -> pd.DataFrame:
@@ -51,7 +53,8 @@ def _table() -> Path:
 
 def _measured(splits: Splits, width: int) -> dict:
     """Train a network of this width if need be, and run it over test."""
-    network = ensure_narrower(f"rivals/width_{width}", width, splits, tqdm)
+    name = STATIC if width == params("deployment").static_width else f"rivals/width_{width}"
+    network = ensure_narrower(name, width, splits, tqdm)
     right = predict_logits(network, splits, splits.test.images).argmax(1) == splits.test.labels
     return {
         "width": width,

@@ -57,6 +57,22 @@ def test_networks_of_another_recipe_or_of_other_images_do_not_count(measured, sp
     assert len(rival_results.measured_rivals(splits)) == 2
 
 
+def test_what_is_written_down_is_not_trained_again_and_what_is_missing_is(measured, splits, monkeypatch):
+    path = measured / "reports/measured/rivals.csv"
+    before, trained = path.read_text(), []
+    narrowest, *_ = before.splitlines()[1:]
+    path.write_text(before.replace(narrowest + "\n", ""))
+    make = rival_results.ensure_narrower
+    monkeypatch.setattr(
+        rival_results, "ensure_narrower", lambda name, *others: trained.append(name) or make(name, *others)
+    )
+    monkeypatch.setattr(rival_results, "SHARES", (0.5, 0.75, 1))
+    rival_results.measure_rivals()
+    assert trained == ["rivals/width_4", "static_backbone"]  # which is the network of that width
+    assert path.read_text().startswith(before)
+    path.write_text(before)
+
+
 def test_where_nothing_was_measured_there_are_no_rows(repository, tmp_path, monkeypatch):
     monkeypatch.chdir(small_repository(tmp_path / "other", repository))
     found = rival_results.measured_rivals(results.load_data())
