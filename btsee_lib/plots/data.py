@@ -51,5 +51,5 @@ def class_mix(table: pd.DataFrame) -> Figure:
     )
     axes.set_xlim(left=0)
     axes.grid(axis="y", visible=False)
-    axes.legend(loc="lower right")
+    axes.legend(loc="upper left")  # the largest shares stand above, away from 0
     return figure

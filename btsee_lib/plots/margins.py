@@ -60,7 +60,8 @@ def thresholds(table: pd.DataFrame) -> Figure:
     for row, column in np.argwhere(never.to_numpy()):
         axes.text(column + 0.5, row + 0.5, "never", ha="center", va="center", color=INK)
     axes.grid(False)
-    axes.set(xlabel="branch", ylabel="", title="What a class needs to leave; grey: here it never does")
+    grey = "; grey: here it never does" if never.any(axis=None) else ""
+    axes.set(xlabel="branch", ylabel="", title=f"What a class needs to leave{grey}")
     return figure
 
 
