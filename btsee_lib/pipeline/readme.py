@@ -16,7 +16,7 @@ from btsee_lib.pipeline.publishing import CLAIMS
 from btsee_lib.store.reports import METRICS, claims_of_profiles
 from btsee_lib.store.scheme_results import measured_other_ways
 from btsee_lib.studies.claims import side_by_side
-from btsee_lib.studies.other_ways import drop_at_equal_compute
+from btsee_lib.studies.other_ways import best_of_all, drop_at_equal_compute
 
 README = "README.md"
 
@@ -94,9 +94,9 @@ def _of_backbones(name: str, table: pd.DataFrame) -> str:
 
 
 def advice() -> list[str]:
-    """Which scheme and which exit rule to take, in two sentences a data set (notebook 09)."""
+    """Which scheme and which exit rule to take, in a few sentences a data set (notebook 09)."""
     return [
-        f"- **{data_set}**: {_of_schemes(tables['standings'])} {_of_rules(tables['rules'])}"
+        f"- **{data_set}**: {_of_schemes(tables['standings'])} {_of_best(tables)} {_of_rules(tables['rules'])}"
         for data_set, tables in measured_other_ways().items()
     ]
 
@@ -107,8 +107,18 @@ def _of_schemes(standings: pd.DataFrame) -> str:
     first = standings.loc[standings["gain"].idxmax()]
     gain = f"{first['gain']:+.2f} points ({first['gain_low']:+.2f} to {first['gain_high']:+.2f})"
     return (
-        f"at equal computation {ahead} of {len(standings) - 1} schemes are ahead of independent branches by "
+        f"at equal computation {ahead} of {len(standings) - 1} schemes {'is' if ahead == 1 else 'are'} ahead of independent branches by "
         f"more than the interval of one comparison; *{first['training']}* leads with {gain}."
+    )
+
+
+def _of_best(tables: dict[str, pd.DataFrame]) -> str:
+    best = best_of_all(tables).iloc[-1]
+    saved = " to ".join(f"{100 * best[f'reduction_{end}']:.1f}" for end in ("low", "high"))
+    drops = " to ".join(f"{best[f'drop_{end}']:.2f}" for end in ("low", "high"))
+    return (
+        f"For at most {best['max_drop']:g} points on valid *{best['training']}* saves most there: "
+        f"{100 * best['reduction']:.1f} % ({saved}) at {best['drop']:.2f} points ({drops}) on test."
     )
 
 

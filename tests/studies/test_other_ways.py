@@ -71,6 +71,16 @@ def test_what_is_reported_was_chosen_on_valid(decisions):
     assert row["drop_low"] <= row["drop"] <= row["drop_high"]
 
 
+def test_the_best_of_all_is_picked_on_valid_whatever_test_says(decisions):
+    table = decisions.table.copy()
+    table.loc[table["training"] == "better", "valid_reduction"] += 1
+    tables = {"standings": other_ways.standings(decisions, EVALUATION), "configurations": table}
+    picked = other_ways.best_of_all(tables).set_index("max_drop").loc[30.0]
+    assert picked["training"] == "better"
+    other = tables["standings"].set_index(["training", "max_drop"]).loc["independent", 30.0]
+    assert picked["reduction"] < other["reduction"]
+
+
 def test_where_no_rung_keeps_the_drop_there_is_no_number(decisions):
     impossible = SimpleNamespace(**vars(EVALUATION) | {"max_drops": [-100.0]})
     assert other_ways.standings(decisions, impossible)[["drop", "reduction"]].isna().all(axis=None)
