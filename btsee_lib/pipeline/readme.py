@@ -106,9 +106,10 @@ def _of_schemes(standings: pd.DataFrame) -> str:
     ahead = int((standings["gain_low"] > 0).sum())
     first = standings.loc[standings["gain"].idxmax()]
     gain = f"{first['gain']:+.2f} points ({first['gain_low']:+.2f} to {first['gain_high']:+.2f})"
+    are = "is" if ahead == 1 else "are"
     return (
-        f"at equal computation {ahead} of {len(standings) - 1} schemes {'is' if ahead == 1 else 'are'} ahead of independent branches by "
-        f"more than the interval of one comparison; *{first['training']}* leads with {gain}."
+        f"at equal computation {ahead} of {len(standings) - 1} schemes {are} ahead of independent branches "
+        f"by more than the interval of one comparison; *{first['training']}* leads with {gain}."
     )
 
 
