@@ -16,7 +16,7 @@ from btsee_lib.pipeline.publishing import CLAIMS
 from btsee_lib.store.reports import METRICS, claims_of_profiles
 from btsee_lib.store.scheme_results import measured_other_ways
 from btsee_lib.studies.claims import side_by_side
-from btsee_lib.studies.other_ways import best_of_all, drop_at_equal_compute
+from btsee_lib.studies.other_ways import best_offers, drop_at_equal_compute
 
 README = "README.md"
 
@@ -96,7 +96,8 @@ def _of_backbones(name: str, table: pd.DataFrame) -> str:
 def advice() -> list[str]:
     """Which scheme and which exit rule to take, in a few sentences a data set (notebook 09)."""
     return [
-        f"- **{data_set}**: {_of_schemes(tables['standings'])} {_of_best(tables)} {_of_rules(tables['rules'])}"
+        f"- **{data_set}**: {_of_schemes(tables['standings'])} {_of_offers(tables.get('offers'))}"
+        f"{_of_rules(tables['rules'])}"
         for data_set, tables in measured_other_ways().items()
     ]
 
@@ -113,13 +114,15 @@ def _of_schemes(standings: pd.DataFrame) -> str:
     )
 
 
-def _of_best(tables: dict[str, pd.DataFrame]) -> str:
-    best = best_of_all(tables).iloc[-1]
+def _of_offers(offered: pd.DataFrame | None) -> str:
+    if offered is None:  # measured by a version that did not ask
+        return ""
+    best = best_offers(offered).iloc[-1]
     saved = " to ".join(f"{100 * best[f'reduction_{end}']:.1f}" for end in ("low", "high"))
     drops = " to ".join(f"{best[f'drop_{end}']:.2f}" for end in ("low", "high"))
     return (
-        f"For at most {best['max_drop']:g} points on valid *{best['training']}* saves most there: "
-        f"{100 * best['reduction']:.1f} % ({saved}) at {best['drop']:.2f} points ({drops}) on test."
+        f"For at most {best['max_drop']:g} points on valid *{best['training']}* under *{best['rule']}* "
+        f"saves most: on test {100 * best['reduction']:.1f} % ({saved}) at {best['drop']:.2f} points ({drops}). "
     )
 
 

@@ -42,13 +42,15 @@ def measure_other_ways() -> None:
     independent = of_scheme(trees, CALIBRATION_ALONE.training)
     short = [replace(_read_tree(*call), scheme=other_ways.SHORT) for call in short_calls]
     at_rungs = {"chosen": effort.rungs(parameters)}
+    under_rules = other_ways.under_rules(trees, stored, cost, parameters)
     others = evaluate_configurations([*independent, *short], stored, cost, parameters, **at_rungs)
     tables = {
         "configurations": decisions.table,
         "standings": other_ways.standings(decisions, evaluation),
         "pairs": other_ways.who_beats_whom(decisions, evaluation),
         "levers": other_ways.other_levers(others, evaluation),
-        "rules": other_ways.by_rule(trees, stored, cost, parameters),
+        "rules": other_ways.by_rule(under_rules),
+        "offers": other_ways.offers(under_rules, evaluation),
         "training": pd.concat([_table(_name(*call), "training") for call in calls]),
         "effort": pd.concat([_table(_effort_name(name), "effort") for name in SCHEMES]),
     }
@@ -87,8 +89,8 @@ def _made_from(scheme: str, seed: int, **others: object) -> dict:
 def _make_tree(scheme: str, seed: int, share: float = 1) -> None:
     """Train the branches of a scheme behind the rungs with a share of the visits, unless they are there."""
     parameters = params("boosting")
-    epochs = share * params("branches").epochs
-    branches = params("branches").model_copy(update={"epochs": epochs})
+    branches = params("branches").model_copy(update={"epochs": share * params("branches").epochs})
+    others = {} if share == 1 else {"share": share}
 
     def make(folder: Path) -> None:
         set_up_torch(seed)
@@ -100,7 +102,7 @@ def _make_tree(scheme: str, seed: int, share: float = 1) -> None:
         pd.DataFrame([row | seconds]).to_csv(folder / "training.csv", index=False)
         results.write_tree(folder, tree_of(scheme, seed, trained))
 
-    artefacts.ensure(_name(scheme, seed, share), _made_from(scheme, seed, share=share), make)
+    artefacts.ensure(_name(scheme, seed, share), _made_from(scheme, seed, **others), make)
 
 
 def _read_tree(scheme: str, seed: int, share: float = 1) -> BranchTree:

@@ -21,6 +21,7 @@ from btsee_lib.evaluation import (
     CALIBRATION_ALONE,
     Calibrator,
     Cell,
+    cells_of,
     evaluate_configurations,
     mean_over_seeds,
     recommend,
@@ -58,26 +59,27 @@ def standings(
     Returns
     -------
     DataFrame
-        A row a scheme and allowed drop: ``training, max_drop, drop, reduction`` with ``.._low, .._high``, and
-        ``gain, gain_low, gain_high``: points of accuracy at equal compute, front against front. Drop and
-        reduction are nan where no rung keeps the drop on valid.
+        A row a cell and allowed drop: ``training, calibration, max_drop``, ``valid_reduction`` by which it was
+        chosen, ``drop, reduction`` with ``.._low, .._high``, and ``gain, gain_low, gain_high``: points of
+        accuracy at equal compute, front against front. Reductions and drop are nan where no rung keeps the
+        drop on valid.
     """
     averaged = mean_over_seeds(decisions.table)
     drawn = bootstrap(decisions, parameters.resamples, parameters.seed)
-    best = recommend(averaged, parameters.max_drops).set_index(["training", "max_drop"])
+    best = recommend(averaged, parameters.max_drops).set_index([*Cell._fields, "max_drop"])
     rows = []
-    for training in averaged["training"].unique():
-        ahead = _ahead(averaged, drawn, Cell(training, SURVIVORS), rival, parameters.confidence)
+    for cell in cells_of(averaged):
+        ahead = _ahead(averaged, drawn, cell, rival, parameters.confidence)
         for max_drop in parameters.max_drops:
-            chosen = best.loc[(training, max_drop)] if (training, max_drop) in best.index else None
+            chosen = best.loc[(*cell, max_drop)] if (*cell, max_drop) in best.index else None
             at = _with_intervals(chosen, drawn, parameters.confidence)
-            rows.append({"training": training, "max_drop": max_drop, **at, **ahead})
+            rows.append({**cell._asdict(), "max_drop": max_drop, **at, **ahead})
     return pd.DataFrame(rows)
 
 
 def _with_intervals(chosen: pd.Series | None, drawn: Resamples, confidence: float) -> dict[str, float]:
-    """Drop and reduction of a chosen configuration on test."""
-    found = {}
+    """Drop and reduction of a chosen configuration on test, and the reduction on valid."""
+    found = {"valid_reduction": np.nan if chosen is None else chosen["valid_reduction"]}
     for name in ("drop", "reduction"):
         low = high = value = np.nan
         if chosen is not None:
@@ -125,24 +127,6 @@ def both_ways(pairs: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([pairs, turned], ignore_index=True)
 
 
-def best_of_all(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """Pick for each allowed drop the scheme that saves most on valid, and tell what it saves on test.
-
-    Parameters
-    ----------
-    tables : ``configurations`` and ``standings`` of a comparison.
-
-    Returns
-    -------
-    DataFrame
-        The rows of ``standings`` that were picked.
-    """
-    standings = tables["standings"]
-    chosen = recommend(mean_over_seeds(tables["configurations"]), standings["max_drop"].unique())
-    picked = chosen.loc[chosen.groupby("max_drop")["valid_reduction"].idxmax(), ["max_drop", "training"]]
-    return picked.merge(standings, on=["max_drop", "training"])
-
-
 def behind(tree: BranchTree, margins: Sequence[float]) -> BranchTree:
     """Return the branches of one configuration as a tree of their own, for thresholds of any kind."""
     rows = tree.rows(margins)
@@ -152,15 +136,12 @@ def behind(tree: BranchTree, margins: Sequence[float]) -> BranchTree:
     return replace(tree, nodes=nodes, logits=logits, states=[tree.states[row] for row in rows])
 
 
-def by_rule(
+def under_rules(
     trees: Iterable[BranchTree], features: Features, cost: CostModel, parameters: "BoostingParameters"
-) -> pd.DataFrame:
+) -> Decisions:
     """Run the branches of each scheme behind the middle rung under every exit rule and knob.
 
-    Returns
-    -------
-    DataFrame
-        ``training, rule, knob, valid_reduction, valid_drop, reduction, drop``, means of the seeds.
+    In the table ``training, rule, knob`` name a row.
     """
     tally, terms = Tally(features, cost), calibration_terms(features, parameters)
     for tree, (name, rule) in itertools.product(trees, EXIT_RULES.items()):
@@ -168,8 +149,45 @@ def by_rule(
         for knob in rule.knobs:
             names = {"seed": tree.seed, "training": tree.scheme, "rule": name, "knob": knob}
             tally.add(names, *calibrator.calibrated([knob] * len(cost.branches)))
+    return tally.decisions()
+
+
+def by_rule(decisions: Decisions) -> pd.DataFrame:
+    """What each scheme saves and loses under each rule and knob.
+
+    Parameters
+    ----------
+    decisions : of ``under_rules``.
+
+    Returns
+    -------
+    DataFrame
+        ``training, rule, knob, valid_reduction, valid_drop, reduction, drop``, means of the seeds.
+    """
     columns = ["training", "rule", "knob", "valid_reduction", "valid_drop", "reduction", "drop"]
-    return mean_over_seeds(tally.decisions().table)[columns]
+    return mean_over_seeds(decisions.table)[columns]
+
+
+def offers(decisions: Decisions, parameters: "EvaluationParameters") -> pd.DataFrame:
+    """What each scheme saves under each rule, as ``standings``; the rival is independent branches under CPM.
+
+    Parameters
+    ----------
+    decisions : of ``under_rules``.
+
+    Returns
+    -------
+    DataFrame
+        As ``standings`` returns it, with ``rule`` in place of ``calibration``.
+    """
+    cells = replace(decisions, table=decisions.table.rename(columns={"rule": "calibration"}))
+    found = standings(cells, parameters, Cell(CALIBRATION_ALONE.training, "CPM"))
+    return found.rename(columns={"calibration": "rule"})
+
+
+def best_offers(offered: pd.DataFrame) -> pd.DataFrame:
+    """Of ``offers`` the row that saves most on valid, for each allowed drop."""
+    return offered.loc[offered.groupby("max_drop")["valid_reduction"].idxmax()]
 
 
 def drop_at_equal_compute(curves: pd.DataFrame, split: str = "test") -> pd.DataFrame:

@@ -27,8 +27,8 @@ def test_the_tables_of_a_data_set_are_read_back_by_its_name(measured):
     _, tables = measured
     assert list(tables) == ["fashion-mnist"]
     found = tables["fashion-mnist"]
-    assert set(found) == {"configurations", "standings", "pairs", "rules", "levers", "training", "effort"}
-    for name in ("configurations", "standings", "rules", "training", "effort"):
+    assert set(found) == {*"configurations standings pairs rules offers levers training effort".split()}
+    for name in ("configurations", "standings", "rules", "offers", "training", "effort"):
         assert set(found[name]["training"]) == set(FEW), name
     assert len(found["pairs"]) == 3
     assert (found["training"]["seconds"] > 0).all()

@@ -71,16 +71,6 @@ def test_what_is_reported_was_chosen_on_valid(decisions):
     assert row["drop_low"] <= row["drop"] <= row["drop_high"]
 
 
-def test_the_best_of_all_is_picked_on_valid_whatever_test_says(decisions):
-    table = decisions.table.copy()
-    table.loc[table["training"] == "better", "valid_reduction"] += 1
-    tables = {"standings": other_ways.standings(decisions, EVALUATION), "configurations": table}
-    picked = other_ways.best_of_all(tables).set_index("max_drop").loc[30.0]
-    assert picked["training"] == "better"
-    other = tables["standings"].set_index(["training", "max_drop"]).loc["independent", 30.0]
-    assert picked["reduction"] < other["reduction"]
-
-
 def test_where_no_rung_keeps_the_drop_there_is_no_number(decisions):
     impossible = SimpleNamespace(**vars(EVALUATION) | {"max_drops": [-100.0]})
     assert other_ways.standings(decisions, impossible)[["drop", "reduction"]].isna().all(axis=None)
@@ -177,7 +167,8 @@ def test_every_rule_turns_its_knob_through_its_range_behind_one_configuration(so
     generator = torch.Generator().manual_seed(3)
     trees = [made_up_tree("independent", seed, some_features, (1, 2, 3), generator) for seed in (0, 1)]
     cost = CostModel(stages=(10, 10, 10, 10), branches=(1, 1, 1))
-    table = other_ways.by_rule(trees, some_features, cost, parameters)
+    decided = other_ways.under_rules(trees, some_features, cost, parameters)
+    table = other_ways.by_rule(decided)
     expected = [(name, knob) for name, rule in EXIT_RULES.items() for knob in rule.knobs]
     assert sorted(zip(table["rule"], table["knob"], strict=True)) == sorted(expected)
     assert table["reduction"].dtype == float
@@ -185,9 +176,18 @@ def test_every_rule_turns_its_knob_through_its_range_behind_one_configuration(so
         "valid": some_features["valid"],
         "test": dataclasses.replace(some_features["test"], labels=some_features["test"].labels.flip(0)),
     }
-    again = other_ways.by_rule(trees, swapped, cost, parameters)
+    other = other_ways.under_rules(trees, swapped, cost, parameters)
+    again = other_ways.by_rule(other)
     assert again["valid_drop"].tolist() == table["valid_drop"].tolist()
     assert again["drop"].tolist() != table["drop"].tolist()
+    first, second = (other_ways.offers(each, EVALUATION) for each in (decided, other))
+    assert set(first["rule"]) == set(EXIT_RULES)
+    under_cpm = first[first["rule"] == "CPM"]
+    assert (under_cpm[["gain", "gain_low", "gain_high"]] == 0).all(axis=None)
+    # Whatever test says, valid decides.
+    assert second["valid_reduction"].equals(first["valid_reduction"])
+    best = other_ways.best_offers(first).set_index("max_drop")["valid_reduction"]
+    assert (best == first.groupby("max_drop")["valid_reduction"].max()).all()
 
 
 def curves(*cells):
