@@ -122,7 +122,7 @@ def _of_offers(offered: pd.DataFrame | None) -> str:
     drops = " to ".join(f"{best[f'drop_{end}']:.2f}" for end in ("low", "high"))
     return (
         f"For at most {best['max_drop']:g} points on valid *{best['training']}* under *{best['rule']}* "
-        f"saves most: on test {100 * best['reduction']:.1f} % ({saved}) at {best['drop']:.2f} points ({drops}). "
+        f"saves most: on test {100 * best['reduction']:.1f} % ({saved}) at {best['drop']:.2f} ({drops}). "
     )
 
 
