@@ -8,7 +8,7 @@ from importlib import import_module
 
 NAMES = {
     "build": "against_static agreement build_cascade easiest_to_hardest in_batches name_of recommended_margins",
-    "cascade_file": "CascadeFileError Description load_cascade model_card save_cascade",
+    "cascade_file": "CascadeFileError load_cascade model_card save_cascade",
     "onnx_export": "export",
     "onnx_runner": "OnnxCascade OnnxFileError OnnxStages operators_run",
     "timed_models": "BACKBONE Model",

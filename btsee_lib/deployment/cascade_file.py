@@ -12,6 +12,7 @@ from torch import Tensor
 
 from btsee_lib.backbone import BACKBONES
 from btsee_lib.branches import new_branch
+from btsee_lib.calibration import CPM
 from btsee_lib.cascade import Cascade, check_thresholds
 from btsee_lib.data.splits import Splits
 from btsee_lib.exit_rules import EXIT_RULES
@@ -19,6 +20,13 @@ from btsee_lib.features import walk_stages
 
 FORMAT = 3
 CARD = Path(__file__).with_name("model_card.md")
+PROMISE = """\
+On validation images, each class that a branch lets out is at least as often right as the backbone's is,
+less a margin: of {margins} points, branch by branch. A negative margin asks for more than the
+backbone's precision. Confidence needed to leave, by class predicted:"""
+OTHER_RULE = """\
+The exit rule is *{rule}*, of `btsee_lib.exit_rules`, with {knobs} branch by branch. How sure a branch
+has to be, as this rule measures it, by class predicted:"""
 
 
 class CascadeFileError(ValueError):
@@ -168,6 +176,7 @@ def model_card(about: Description, thresholds: Tensor) -> str:
     shown = [
         ["never" if value == torch.inf else f"{value:.5f}" for value in row] for row in thresholds.T.tolist()
     ]
+    promise = PROMISE if EXIT_RULES[about.rule] is CPM else OTHER_RULE
     return CARD.read_text().format(
         about=about,
         percent=percent,
@@ -177,7 +186,11 @@ def model_card(about: Description, thresholds: Tensor) -> str:
         images=about.measured["images"],
         macs=about.measured["backbone_macs"] / 1e6,
         shares=", ".join(f"{percent[f'exit{number}']:.1f} %" for number in range(1, len(branches) + 2)),
-        margins=", ".join(f"{100 * margin:g}" for margin in about.margins),
+        promise=promise.format(
+            rule=about.rule,
+            margins=", ".join(f"{100 * margin:g}" for margin in about.margins),
+            knobs=", ".join(f"{margin:g}" for margin in about.margins),
+        ),
         header=" | ".join(f"branch {number}" for number in branches),
         rule=" | ".join("---" for _ in branches),
         thresholds="\n".join(

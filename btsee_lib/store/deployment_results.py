@@ -5,7 +5,7 @@ cascade that was timed, and of the machine, and nothing depends on them.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +14,17 @@ import pandas as pd
 import torch
 from torch import nn
 
+from btsee_lib.cascade import Cascade, Exits
 from btsee_lib.compute import processor
 from btsee_lib.config import params
+from btsee_lib.cost import CostModel
 from btsee_lib.data.splits import Splits
 from btsee_lib.deployment import measurements
+from btsee_lib.deployment.cascade_file import Description
 from btsee_lib.deployment.timed_models import Model
 from btsee_lib.evaluation import BTS_EE
 from btsee_lib.experiment import current_experiment
+from btsee_lib.features import Features
 from btsee_lib.store import artefacts
 from btsee_lib.store.backbone_artefact import STATIC, ensure_narrower
 
@@ -30,6 +34,49 @@ TABLES = ("latency", "throughput", "exit_times", "latency_by_exit", "machine")
 def make_static_backbone(splits: Splits, progress: Callable = iter) -> nn.Module:
     """Train the narrower network that never stops early, in the way of the backbone, or load it."""
     return ensure_narrower(STATIC, params("deployment").static_width, splits, progress)
+
+
+def describe(
+    cascade: Cascade,
+    exits: Exits,
+    splits: Splits,
+    features: Features,
+    cost: CostModel,
+    rule: str,
+    margins: Sequence[float],
+) -> Description:
+    """Describe a cascade of this experiment, and what it reaches on the test images.
+
+    Parameters
+    ----------
+    exits : its answers to all test images.
+    rule : by its name in ``EXIT_RULES``; margins : its knobs, one a branch.
+    """
+    network, branches = params("backbone"), params("branches")
+    measured = {
+        "images": len(splits.test),
+        "accuracy": float((exits.label == splits.test.labels).double().mean()),
+        "backbone_accuracy": float((features["test"].predicted == splits.test.labels).double().mean()),
+        "reduction": cost.reduction(exits.exit, cascade.thresholds),
+        "backbone_macs": cost.backbone,
+    }
+    shares = torch.bincount(exits.exit, minlength=len(cost.stages)).double() / len(exits.exit)
+    measured |= {f"exit{number}": float(share) for number, share in enumerate(shares, start=1)}
+    return Description(
+        data_set=params("data").name,
+        classes=splits.classes,
+        image_shape=splits.test.images.shape[1:],
+        mean=splits.mean,
+        std=splits.std,
+        backbone=network.name,
+        width=network.width,
+        stem=network.stem,
+        branch_channels=branches.channels,
+        branch_kernel_size=branches.kernel_size,
+        rule=rule,
+        margins=margins,
+        measured=measured,
+    )
 
 
 def make_timings(

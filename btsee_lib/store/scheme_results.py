@@ -34,13 +34,13 @@ def measure_other_ways() -> None:
     short_calls = [(CALIBRATION_ALONE.training, seed, min(effort.EFFORTS)) for seed in parameters.seeds]
     in_processes(_make_tree, [*calls, *short_calls], tqdm)
     in_processes(_make_effort, [(name,) for name in SCHEMES], tqdm)
-    trees = [_read_tree(*call) for call in calls]
+    trees = [trained_tree(*call) for call in calls]
     splits, stored = results.load_data(), results.load_stored_features()
     backbone, _ = results.load_backbone(splits)
     cost = results.cost_model(backbone, stored, splits)
     decisions = other_ways.evaluated(trees, stored, cost, parameters)
     independent = of_scheme(trees, CALIBRATION_ALONE.training)
-    short = [replace(_read_tree(*call), scheme=other_ways.SHORT) for call in short_calls]
+    short = [replace(trained_tree(*call), scheme=other_ways.SHORT) for call in short_calls]
     at_rungs = {"chosen": effort.rungs(parameters)}
     under_rules = other_ways.under_rules(trees, stored, cost, parameters)
     others = evaluate_configurations([*independent, *short], stored, cost, parameters, **at_rungs)
@@ -105,7 +105,9 @@ def _make_tree(scheme: str, seed: int, share: float = 1) -> None:
     artefacts.ensure(_name(scheme, seed, share), _made_from(scheme, seed, **others), make)
 
 
-def _read_tree(scheme: str, seed: int, share: float = 1) -> BranchTree:
+def trained_tree(scheme: str, seed: int, share: float = 1) -> BranchTree:
+    """Return the branches of a scheme behind the rungs, after a share of the visits; trained if need be."""
+    _make_tree(scheme, seed, share)
     return results.read_tree(artefacts.folder_of(_name(scheme, seed, share)), scheme, seed)
 
 
@@ -117,12 +119,12 @@ def _make_effort(scheme: str) -> None:
     def make(folder: Path) -> None:
         stored = results.load_stored_features()
         terms = boosting.calibration_terms(stored, parameters)
-        reached = survivors_of(_read_tree(BTS_EE.training, seed), stored, parameters, terms)
+        reached = survivors_of(trained_tree(BTS_EE.training, seed), stored, parameters, terms)
         middle = effort.middle_rung(parameters)
         met = [reached[number, middle[: number - 1]]["valid"] for number in range(1, len(middle) + 1)]
         set_up_torch(seed)
         arguments = (stored, params("branches"), parameters, met)
-        table = effort.accuracy_by_effort(SCHEMES[scheme], _read_tree(scheme, seed), *arguments)
+        table = effort.accuracy_by_effort(SCHEMES[scheme], trained_tree(scheme, seed), *arguments)
         table.to_csv(folder / "effort.csv", index=False)
 
     trees = {name: artefacts.digest_of(_name(name, seed)) for name in (scheme, BTS_EE.training)}

@@ -22,6 +22,7 @@ from btsee_lib.evaluation import (
     Calibrator,
     Cell,
     cells_of,
+    configuration_columns,
     evaluate_configurations,
     mean_over_seeds,
     recommend,
@@ -59,27 +60,30 @@ def standings(
     Returns
     -------
     DataFrame
-        A row a cell and allowed drop: ``training, calibration, max_drop``, ``valid_reduction`` by which it was
-        chosen, ``drop, reduction`` with ``.._low, .._high``, and ``gain, gain_low, gain_high``: points of
-        accuracy at equal compute, front against front. Reductions and drop are nan where no rung keeps the
-        drop on valid.
+        A row a cell and allowed drop: ``training, calibration, max_drop``; the columns that name the
+        configuration which was chosen, and ``valid_reduction`` by which it was; ``drop, reduction`` with
+        ``.._low, .._high``; and ``gain, gain_low, gain_high``: points of accuracy at equal compute, front
+        against front. What belongs to a configuration is nan where none keeps the drop on valid.
     """
     averaged = mean_over_seeds(decisions.table)
     drawn = bootstrap(decisions, parameters.resamples, parameters.seed)
     best = recommend(averaged, parameters.max_drops).set_index([*Cell._fields, "max_drop"])
+    named = [name for name in configuration_columns(averaged) if name not in Cell._fields]
     rows = []
     for cell in cells_of(averaged):
         ahead = _ahead(averaged, drawn, cell, rival, parameters.confidence)
         for max_drop in parameters.max_drops:
             chosen = best.loc[(*cell, max_drop)] if (*cell, max_drop) in best.index else None
-            at = _with_intervals(chosen, drawn, parameters.confidence)
+            at = _with_intervals(chosen, [*named, "valid_reduction"], drawn, parameters.confidence)
             rows.append({**cell._asdict(), "max_drop": max_drop, **at, **ahead})
     return pd.DataFrame(rows)
 
 
-def _with_intervals(chosen: pd.Series | None, drawn: Resamples, confidence: float) -> dict[str, float]:
-    """Drop and reduction of a chosen configuration on test, and the reduction on valid."""
-    found = {"valid_reduction": np.nan if chosen is None else chosen["valid_reduction"]}
+def _with_intervals(
+    chosen: pd.Series | None, told: Sequence[str], drawn: Resamples, confidence: float
+) -> dict[str, float]:
+    """What is told of a chosen configuration, and its drop and reduction on test."""
+    found = {name: np.nan if chosen is None else chosen[name] for name in told}
     for name in ("drop", "reduction"):
         low = high = value = np.nan
         if chosen is not None:

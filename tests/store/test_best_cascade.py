@@ -1,0 +1,98 @@
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from small_experiment import small_repository
+
+from btsee_lib import boosting, deployment
+from btsee_lib.errors import ArtefactError
+from btsee_lib.exit_rules import EXIT_RULES
+from btsee_lib.store import best_cascade, results
+
+OFFERS = [  # training, rule, knob, max_drop, valid_reduction
+    ("additive", "confidence", 0.5, 1.0, 0.9),  # its exits answer by more than their branch
+    ("half distilled", "difference of two", 0.4, 1.0, 0.7),
+    ("independent", "CPM", 0.0, 1.0, 0.6),
+    ("independent", "entropy", -0.1, 2.0, 0.8),  # costs more than is asked for
+    ("boosted", "entropy", -0.1, 1.0, np.nan),
+]
+
+
+@pytest.fixture(scope="module")
+def root(repository, tmp_path_factory):
+    """A small repository in which schemes and rules have been compared."""
+    root = small_repository(tmp_path_factory.mktemp("best") / "small", repository)
+    folder = root / "reports/measured/other_ways/fashion-mnist"
+    folder.mkdir(parents=True)
+    names = ["training", "rule", "knob", "max_drop", "valid_reduction"]
+    pd.DataFrame(OFFERS, columns=names).to_csv(folder / "offers.csv", index=False)
+    return root
+
+
+@pytest.fixture(scope="module")
+def exported(root):
+    """Where the best cascade was exported to."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        best_cascade.export_best()
+    return root / "artifacts/best_cascade"
+
+
+def test_what_saves_most_on_valid_for_the_allowed_drop_and_can_run_is_taken_away(exported):
+    cascade, description = deployment.load_cascade(exported / "cascade.pt")
+    assert (description.rule, description.margins) == ("difference of two", (0.4, 0.4, 0.4))
+    assert cascade.rule is EXIT_RULES["difference of two"]
+    assert "difference of two" in (exported / "README.md").read_text()
+
+
+def test_it_answers_in_onnx_as_in_torch_and_reaches_what_it_says(exported, root, monkeypatch):
+    monkeypatch.chdir(root)
+    test = results.load_data().test
+    cascade, description = deployment.load_cascade(exported / "cascade.pt")
+    expected = cascade.predict(description.normalise(test.images))
+    found = deployment.OnnxStages(exported).predict(test.images.numpy())
+    assert np.array_equal(found.label, expected.label)
+    assert np.array_equal(found.exit, expected.exit)
+    accuracy = (expected.label == test.labels).double().mean()
+    assert description.measured["accuracy"] == pytest.approx(float(accuracy))
+
+
+def test_branches_that_are_there_are_not_trained_again(exported, root, monkeypatch):
+    def trains(*_):
+        raise AssertionError("trained again")
+
+    monkeypatch.chdir(root)
+    monkeypatch.setattr(boosting, "fit_exit", trains)
+    best_cascade.export_best()
+
+
+def test_a_way_to_run_it_that_decides_otherwise_is_told(exported, root, monkeypatch):
+    monkeypatch.chdir(root)
+    predict = deployment.OnnxStages.predict
+
+    def other(stages, images):
+        answers = predict(stages, images)
+        return answers._replace(label=(answers.label + 1) % 10)
+
+    monkeypatch.setattr(deployment.OnnxStages, "predict", other)
+    before = (exported / "cascade.onnx").read_bytes()
+    with pytest.raises(ArtefactError, match="ONNX and the simulation decide differently on 300 test images"):
+        best_cascade.export_best()
+    assert (exported / "cascade.onnx").read_bytes() == before
+
+
+@pytest.mark.parametrize("missing", ["all", "the drop", "offers"])
+def test_where_nothing_is_known_it_says_what_to_run(root, monkeypatch, missing):
+    monkeypatch.chdir(root)
+    tables = {"offers": pd.read_csv(root / "reports/measured/other_ways/fashion-mnist/offers.csv")}
+    if missing == "the drop":
+        tables["offers"]["max_drop"] += 0.1
+    found = {"all": {}, "offers": {"fashion-mnist": {}}}.get(missing, {"fashion-mnist": tables})
+    monkeypatch.setattr(best_cascade.scheme_results, "measured_other_ways", lambda: found)
+    with pytest.raises(ArtefactError, match="at most on fashion-mnist: run 'make schemes' first"):
+        best_cascade.best_that_runs()
+
+
+def test_a_threshold_is_the_knob_of_each_branch(exported):
+    cascade, _ = deployment.load_cascade(exported / "cascade.pt")
+    assert torch.equal(cascade.thresholds, torch.full((3, 10), 0.4))
