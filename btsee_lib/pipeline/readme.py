@@ -117,13 +117,17 @@ def _of_schemes(standings: pd.DataFrame) -> str:
 def _of_offers(offered: pd.DataFrame | None) -> str:
     if offered is None:  # measured by a version that did not ask
         return ""
-    best = best_offers(offered).iloc[-1]
-    saved = " to ".join(f"{100 * best[f'reduction_{end}']:.1f}" for end in ("low", "high"))
-    drops = " to ".join(f"{best[f'drop_{end}']:.2f}" for end in ("low", "high"))
+    told = [_told(row) for row in best_offers(offered).to_dict("records")]
     return (
-        f"For at most {best['max_drop']:g} points on valid *{best['training']}* under *{best['rule']}* "
-        f"saves most: on test {100 * best['reduction']:.1f} % ({saved}) at {best['drop']:.2f} ({drops}). "
+        f"Schemes and rules together, those that save most for the points allowed on valid: {'; '.join(told)}. "
     )
+
+
+def _told(row: dict) -> str:
+    saved, low, high = (100 * row[f"reduction{end}"] for end in ("", "_low", "_high"))
+    drop = f"{row['drop']:.2f}, {row['drop_low']:.2f} to {row['drop_high']:.2f}"
+    allowed = f"*{row['training']}* under *{row['rule']}* for at most {row['max_drop']:g}"
+    return f"{allowed} (on test {saved:.1f} %, {low:.1f} to {high:.1f}, at {drop})"
 
 
 def _of_rules(curves: pd.DataFrame) -> str:

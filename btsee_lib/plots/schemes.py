@@ -4,6 +4,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from btsee_lib.evaluation import BTS_EE, CALIBRATION_ALONE
 from btsee_lib.plots.style import (
@@ -14,13 +15,14 @@ from btsee_lib.plots.style import (
     GREY,
     HEAT,
     INK,
+    ORANGE,
     RULE_COLOURS,
     curve_of_drops,
     drawn_from_table,
     headline,
     panels_of,
 )
-from btsee_lib.studies.other_ways import both_ways
+from btsee_lib.studies.other_ways import best_offers, both_ways
 
 
 @drawn_from_table
@@ -45,7 +47,7 @@ def sample_weights(table: pd.DataFrame) -> Figure:
 @drawn_from_table
 def scheme_standings(table: pd.DataFrame) -> Figure:
     """Gain at equal compute, a row a scheme (``other_ways.standings``, with ``data_set``)."""
-    figure, panels = panels_of(table["data_set"].unique(), 6, 3.8, sharey=True)
+    figure, panels = panels_of(table["data_set"].unique(), 7, 3.8, columns=1)
     for data_set, axes in panels.items():
         rows = table[table["data_set"] == data_set].drop_duplicates("training").sort_values("gain")
         others = rows[rows["training"] != CALIBRATION_ALONE.training]
@@ -62,7 +64,7 @@ def scheme_standings(table: pd.DataFrame) -> Figure:
 def scheme_pairs(table: pd.DataFrame) -> Figure:
     """Who gains over whom at equal compute, told where the interval for all pairs at once leaves out zero."""
     names = list(dict.fromkeys([*table["training"], *table["over"]]))
-    figure, panels = panels_of(table["data_set"].unique(), 9, 6, sharey=True)
+    figure, panels = panels_of(table["data_set"].unique(), 9, 6, columns=1)
     for data_set, axes in panels.items():
         both = both_ways(table[table["data_set"] == data_set])
         certain = both["gain_low"].gt(0) | both["gain_high"].lt(0)
@@ -88,7 +90,7 @@ def scheme_effort(table: pd.DataFrame) -> Figure:
     for group, rows in later.groupby(["data_set", "branch"], sort=False):
         accuracy = rows.pivot(index="training", columns="epochs", values="valid_accuracy")
         gains[group] = 100 * (accuracy - accuracy.loc[CALIBRATION_ALONE.training]).reindex(names)
-    figure, panels = panels_of(list(gains), 3.6, 4.4, beside=1, sharey=True)
+    figure, panels = panels_of(list(gains), 4, 4.4, beside=1, columns=2, sharey=True)
     for (data_set, branch), axes in panels.items():
         farthest = max(gains[data_set, branch].abs().max(axis=None), 1)
         look = AROUND_ZERO | {"vmin": -farthest, "vmax": farthest, "annot_kws": {"size": 9}}
@@ -108,7 +110,7 @@ def scheme_levers(table: pd.DataFrame) -> Figure:
 
     A line is an interval; a hollow dot has none.
     """
-    figure, panels = panels_of(table["data_set"].unique(), 7, 4.4, sharey=True)
+    figure, panels = panels_of(table["data_set"].unique(), 7.5, 3.8, columns=1, sharex=True)
     for data_set, axes in panels.items():
         rows = table[table["data_set"] == data_set]
         axes.axvline(0, color=INK, lw=1)
@@ -132,16 +134,36 @@ def scheme_levers(table: pd.DataFrame) -> Figure:
 @drawn_from_table
 def scheme_rules(table: pd.DataFrame) -> Figure:
     """Accuracy drop by scheme and exit rule (``other_ways.drop_at_equal_compute``, with ``data_set``)."""
-    figure, panels = panels_of(table["data_set"].unique(), 7, 4.6, sharey=True)
+    figure, panels = panels_of(table["data_set"].unique(), 7, 4.6, columns=1)
     for data_set, axes in panels.items():
         rows = table[table["data_set"] == data_set]
         grid = rows.pivot(index="training", columns="rule", values="drop")
         grid = grid.loc[rows["training"].unique(), rows["rule"].unique()]
         beyond = grid - grid.loc[CALIBRATION_ALONE.training]
         scheme, rule = beyond.stack().idxmax()
-        bar = {"label": "accuracy drop at equal compute (points)"}
+        bar = {"label": "accuracy drop (points)"}
         sns.heatmap(grid, annot=True, fmt=".2f", ax=axes, cbar_kws=bar, **HEAT)
         told = f"{scheme}, under {rule}, loses {beyond.loc[scheme, rule]:.1f} points more than independent"
+        axes.set(xlabel="", ylabel="", title=f"{data_set}: {told}")
+        axes.set_xticklabels(grid.columns, rotation=30, ha="right")
+    return figure
+
+
+@drawn_from_table
+def scheme_offers(table: pd.DataFrame) -> Figure:
+    """What schemes save on test under each rule, for the middle drop of those allowed (``offers``)."""
+    drops = sorted(table["max_drop"].unique())
+    allowed = drops[len(drops) // 2]
+    figure, panels = panels_of(table["data_set"].unique(), 7, 4.6, columns=1)
+    for data_set, axes in panels.items():
+        rows = table[(table["data_set"] == data_set) & (table["max_drop"] == allowed)]
+        grid = 100 * rows.pivot(index="training", columns="rule", values="reduction")
+        grid = grid.loc[rows["training"].unique(), rows["rule"].unique()]
+        sns.heatmap(grid, annot=True, fmt=".1f", ax=axes, cbar_kws={"label": "MACs saved (%)"}, **HEAT)
+        ((_, best),) = best_offers(rows).iterrows()
+        place = grid.columns.get_loc(best["rule"]), grid.index.get_loc(best["training"])
+        axes.add_patch(Rectangle(place, 1, 1, fill=False, ec=ORANGE, lw=3, clip_on=False))
+        told = f"for {allowed:g} points on valid, {best['training']} under {best['rule']} saves most"
         axes.set(xlabel="", ylabel="", title=f"{data_set}: {told}")
         axes.set_xticklabels(grid.columns, rotation=30, ha="right")
     return figure

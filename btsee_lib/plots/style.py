@@ -61,12 +61,21 @@ def _nothing_to_draw(name: str) -> Figure:
 
 
 def panels_of(
-    groups: Sequence[Any], width: float, height: float, beside: float = 0, **options: bool
+    groups: Sequence[Any],
+    width: float,
+    height: float,
+    beside: float = 0,
+    columns: int | None = None,
+    **options: bool,
 ) -> tuple[Figure, dict[Any, Axes]]:
-    """Axes side by side, one a group, each so many inches wide, with room for a legend ``beside`` the last."""
-    size = (width * len(groups) + beside, height)
-    figure, panels = plt.subplots(1, len(groups), figsize=size, squeeze=False, **options)
-    return figure, dict(zip(groups, panels[0], strict=True))
+    """Axes of so many inches, one a group, by default in one row, with room ``beside`` the last."""
+    columns = min(columns or len(groups), len(groups))
+    rows = -(-len(groups) // columns)
+    size = (width * columns + beside, height * rows)
+    figure, panels = plt.subplots(rows, columns, figsize=size, squeeze=False, **options)
+    for spare in panels.flat[len(groups) :]:
+        spare.remove()
+    return figure, dict(zip(groups, panels.flat, strict=False))
 
 
 def headline(figure: Figure, text: str) -> None:

@@ -248,7 +248,7 @@ NO_LEGEND = {
     *("nearest_mean_confusion", "accuracy_by_clarity", "stage_costs", "confusion", "class_precision"),
     *("thresholds", "equal_compute", "equal_margins", "cascade", "class_exits"),
     *("latency_by_exit", "scheme_standings", "scheme_pairs", "scheme_effort", "scheme_rules"),
-    *("scheme_levers", "joint_exits", "verdicts_by_backbone"),
+    *("scheme_levers", "scheme_offers", "joint_exits", "verdicts_by_backbone"),
 }
 PANELS = {"stage_costs": 3, "learning_curve": 2, "covariance_shift": 2, "threshold_search": 2}
 PANELS |= {
@@ -259,7 +259,9 @@ PANELS |= {
     "equal_compute": 3,
     "equal_margins": 2,
 }
-PANELS |= {"branch_kinds": 3, "learning_curves": 3, "scheme_effort": 2}
+PANELS |= {"branch_kinds": 3, "learning_curves": 3, "scheme_effort": 4}
+# A panel for each data set that has been measured.
+PANELS |= {"scheme_standings": 2, "scheme_pairs": 2, "scheme_rules": 2, "scheme_levers": 2}
 PANELS |= {"exit_times": 2, "time_against_macs": 2, "throughput": 2, "static_networks": 2, "scaling": 4}
 
 

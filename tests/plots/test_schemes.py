@@ -113,6 +113,18 @@ def test_the_title_tells_what_joint_training_does_to_the_first_and_to_the_last_e
     ]
 
 
+def test_the_offer_that_saves_most_on_valid_is_framed_and_named(draw):
+    rows = [("independent", "CPM", 0.5, 0.9), ("mine", "CPM", 0.7, 0.6), ("independent", "entropy", 0.6, 0.8)]
+    rows = [(*row, max_drop) for row in [*rows, ("mine", "entropy", 0.1, 0.2)] for max_drop in (1.0, 2.0)]
+    table = pd.DataFrame(rows, columns=["training", "rule", "valid_reduction", "reduction", "max_drop"])
+    table.loc[(table["max_drop"] == 1.0) & (table["training"] == "independent"), "valid_reduction"] = 0.99
+    axes = draw("scheme_offers", table.assign(data_set="clothes")).axes[0]
+    assert axes.get_title("left") == "clothes: for 2 points on valid, mine under CPM saves most"
+    (frame,) = (patch for patch in axes.patches if not patch.get_fill())
+    assert frame.get_xy() == (0, 1)
+    assert {text.get_text() for text in axes.texts} == {"90.0", "80.0", "60.0", "20.0"}
+
+
 def test_the_front_of_the_joint_network_is_drawn_beside_that_of_the_frozen_backbone(draw):
     rows = [("independent", 0.5, 1.0), ("independent", 0.3, 0.2), ("joint", 0.4, 0.1), ("joint", 0.6, 2.0)]
     table = pd.DataFrame(rows, columns=["training", "reduction", "drop"]).assign(data_set="clothes")
