@@ -94,12 +94,13 @@ def _of_backbones(name: str, table: pd.DataFrame) -> str:
 
 
 def advice() -> list[str]:
-    """Which scheme and which exit rule to take, in a few sentences a data set (notebook 09)."""
-    return [
-        f"- **{data_set}**: {_of_schemes(tables['standings'])} {_of_offers(tables.get('offers'))}"
-        f"{_of_rules(tables['rules'])}"
-        for data_set, tables in measured_other_ways().items()
-    ]
+    """Which scheme and which exit rule to take, an item a data set (notebook 09)."""
+    rows = []
+    for data_set, tables in measured_other_ways().items():
+        rows.append(f"- **{data_set}**: {_of_schemes(tables['standings'])} {_of_rules(tables['rules'])}")
+        if "offers" in tables:  # not in what an earlier version measured
+            rows += [_of_offer(row) for row in best_offers(tables["offers"]).to_dict("records")]
+    return rows
 
 
 def _of_schemes(standings: pd.DataFrame) -> str:
@@ -114,20 +115,13 @@ def _of_schemes(standings: pd.DataFrame) -> str:
     )
 
 
-def _of_offers(offered: pd.DataFrame | None) -> str:
-    if offered is None:  # measured by a version that did not ask
-        return ""
-    told = [_told(row) for row in best_offers(offered).to_dict("records")]
-    return (
-        f"Schemes and rules together, those that save most for the points allowed on valid: {'; '.join(told)}. "
-    )
-
-
-def _told(row: dict) -> str:
+def _of_offer(row: dict) -> str:
     saved, low, high = (100 * row[f"reduction{end}"] for end in ("", "_low", "_high"))
-    drop = f"{row['drop']:.2f}, {row['drop_low']:.2f} to {row['drop_high']:.2f}"
-    allowed = f"*{row['training']}* under *{row['rule']}* for at most {row['max_drop']:g}"
-    return f"{allowed} (on test {saved:.1f} %, {low:.1f} to {high:.1f}, at {drop})"
+    drop = f"{row['drop']:.2f} points ({row['drop_low']:.2f} to {row['drop_high']:.2f})"
+    return (
+        f"  - most saved for at most {row['max_drop']:g} points on valid: "
+        f"*{row['training']}* under *{row['rule']}*, on test {saved:.1f} % ({low:.1f} to {high:.1f}) at {drop}"
+    )
 
 
 def _of_rules(curves: pd.DataFrame) -> str:

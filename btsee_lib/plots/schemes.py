@@ -96,11 +96,11 @@ def scheme_effort(table: pd.DataFrame) -> Figure:
         look = AROUND_ZERO | {"vmin": -farthest, "vmax": farthest, "annot_kws": {"size": 9}}
         sns.heatmap(gains[data_set, branch], annot=True, fmt="+.1f", ax=axes, **look)
         axes.set(xlabel="visits (epochs)", ylabel="", title=f"{data_set}, branch {branch}")
-    (_, branch), first = next(iter(gains.items()))
+    (data_set, branch), first = next(iter(gains.items()))
     if BTS_EE.training in first.index:
         gained = first.loc[BTS_EE.training].dropna()
         told = ", ".join(f"{value:+.1f} with {epochs:g}" for epochs, value in gained.iloc[[0, -1]].items())
-        headline(figure, f"Points gained on survivors; boosted at branch {branch}: {told} epochs")
+        headline(figure, f"Points gained on survivors; {data_set}, boosted, branch {branch}: {told} epochs")
     return figure
 
 

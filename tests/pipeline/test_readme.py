@@ -67,8 +67,9 @@ def two_experiments(workspace, repository):
 def test_the_rule_that_is_advised_was_chosen_on_valid_and_the_leading_scheme_has_its_interval(two_experiments):
     (line,) = [each for each in readme.filled(TEXT).splitlines() if each.startswith("- **clothes**")]
     assert "1 of 2 schemes is ahead of independent branches by more than the interval" in line
-    best = "*mine* under *entropy* for at most 1 (on test 42.0 %, 40.0 to 44.0, at 0.90, 0.70 to 1.10)."
-    assert best in line
+    best = "  - most saved for at most 1 points on valid: *mine* under *entropy*, on test 42.0 % (40.0 to 44.0)"
+    (offer,) = [each for each in readme.filled(TEXT).splitlines() if each.startswith("  - most saved")]
+    assert offer.startswith(best)
     assert "*mine* leads with +0.30 points (+0.10 to +0.50)" in line
     assert "*best on valid* drops least there on valid; on test its drop is +0.45 points" in line
     assert line.endswith("and that of CPM +0.50.")
