@@ -53,7 +53,7 @@ schemes: artefacts  ## compare all ways to train a cascade (an hour or more); of
 	cd $(HOME_OF) && python -m btsee_lib.pipeline schemes
 	@echo "'dvc repro' brings notebook 09 up to date, and what else reads reports/measured"
 
-best: data  ## train and export the best scheme and rule that were found (minutes); of a profile: PROFILE=cifar-10
+best: data  ## train and export the best scheme and rule that were found (minutes): PROFILE=cifar-10
 	cd $(HOME_OF) && python -m btsee_lib.pipeline best
 
 joint: artefacts  ## train backbone and branches together, to see what freezing costs (as long as the backbone takes)

@@ -98,7 +98,7 @@ def advice() -> list[str]:
     rows = []
     for data_set, tables in measured_other_ways().items():
         rows.append(f"- **{data_set}**: {_of_schemes(tables['standings'])} {_of_rules(tables['rules'])}")
-        if "offers" in tables:  # not in what an earlier version measured
+        if "offers" in tables:  # unless it was measured before this was asked
             rows += [_of_offer(row) for row in best_offers(tables["offers"]).to_dict("records")]
     return rows
 
@@ -131,6 +131,6 @@ def _of_rules(curves: pd.DataFrame) -> str:
     )
     chosen = valid.idxmin()
     return (
-        f"Of the exit rules *{chosen}* drops least there on valid; on test its drop is {test[chosen]:+.2f} "
-        f"points, averaged over all that every rule can save, and that of CPM {test['CPM']:+.2f}."
+        f"Of rules for independent branches *{chosen}* drops least on valid; on test its drop is "
+        f"{test[chosen]:+.2f} points, over all that every rule can save, and that of CPM {test['CPM']:+.2f}."
     )

@@ -90,8 +90,10 @@ def keep_networks() -> None:
     ArtefactError
         If one of them is missing or not whole.
     """
-    for name in ("backbone", STATIC):
+    names = ("backbone", STATIC)
+    for name in names:
         artefacts.digest_of(name)
+    for name in names:
         shutil.rmtree(kept(name), ignore_errors=True)
         shutil.copytree(artefacts.folder_of(name), kept(name))
         print(f"kept in {kept(name).relative_to(current_experiment().root)}")

@@ -31,7 +31,7 @@ def export_best() -> None:
     Raises
     ------
     ArtefactError
-        If nothing has been compared on this data set, or another network or other branches were.
+        If nothing has been compared on this data set, or a way to run the cascade decides unlike the others.
     """
     splits = results.load_data()
     backbone, _ = results.make_backbone(splits, tqdm)
@@ -69,7 +69,7 @@ def export_best() -> None:
     print(
         f"{chosen['training']} under {chosen['rule']}: {100 * measured['reduction']:.1f} % saved, accuracy "
         f"{100 * measured['accuracy']:.2f} % (the backbone: {100 * measured['backbone_accuracy']:.2f} %).\n"
-        f"PyTorch, ONNX and the simulation agree on all {len(images):,} test images.\n"
+        f"PyTorch and ONNX decide {len(images):,} test images as the simulation does, but for rounding.\n"
         f"{folder.relative_to(current_experiment().root)}"
     )
 

@@ -71,7 +71,7 @@ def test_the_rule_that_is_advised_was_chosen_on_valid_and_the_leading_scheme_has
     (offer,) = [each for each in readme.filled(TEXT).splitlines() if each.startswith("  - most saved")]
     assert offer.startswith(best)
     assert "*mine* leads with +0.30 points (+0.10 to +0.50)" in line
-    assert "*best on valid* drops least there on valid; on test its drop is +0.45 points" in line
+    assert "*best on valid* drops least on valid; on test its drop is +0.45 points" in line
     assert line.endswith("and that of CPM +0.50.")
 
 
