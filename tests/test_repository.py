@@ -241,7 +241,7 @@ def test_the_method_core_is_read_in_an_afternoon_and_the_library_is_thin():
     assert len(core) <= 22
     assert sum(len(texts[path].splitlines()) for path in core) <= 2700
     # What is counted is code: a docstring or a comment that says more makes nothing thicker.
-    assert sum(map(lines_of_code, texts.values())) <= 8400
+    assert sum(map(lines_of_code, texts.values())) <= 8410
 
 
 def lines_of_code(text):

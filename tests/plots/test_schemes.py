@@ -69,7 +69,7 @@ def test_effort_is_drawn_as_what_is_gained_over_independent_branches_of_as_many_
     (axes,) = figure.axes
     assert [text.get_text() for text in axes.texts] == ["+0.0", "+0.0", "+50.0", "+25.0", "+100.0", "+50.0"]
     assert [label.get_text() for label in axes.get_yticklabels()] == list(NAMES)
-    assert figure.get_suptitle().endswith("boosted at branch 2: +50.0 with 2, +25.0 with 4 epochs")
+    assert figure.get_suptitle().endswith("boosted, branch 2: +50.0 with 2, +25.0 with 4 epochs")
 
 
 def test_effort_is_drawn_where_a_branch_is_closed(draw):
