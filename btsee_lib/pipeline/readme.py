@@ -98,8 +98,7 @@ def advice() -> list[str]:
     rows = []
     for data_set, tables in measured_other_ways().items():
         rows.append(f"- **{data_set}**: {_of_schemes(tables['standings'])} {_of_rules(tables['rules'])}")
-        if "offers" in tables:  # unless it was measured before this was asked
-            rows += [_of_offer(row) for row in best_offers(tables["offers"]).to_dict("records")]
+        rows += [_of_offer(row) for row in best_offers(tables["offers"]).to_dict("records")]
     return rows
 
 

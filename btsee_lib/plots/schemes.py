@@ -106,18 +106,13 @@ def scheme_effort(table: pd.DataFrame) -> Figure:
 
 @drawn_from_table
 def scheme_levers(table: pd.DataFrame) -> Figure:
-    """What each choice of a lever gains at equal compute (``other_ways.levers``, with ``data_set``).
-
-    A line is an interval; a hollow dot has none.
-    """
+    """What each choice of a lever gains at equal compute, with its interval (``levers.levers``)."""
     figure, panels = panels_of(table["data_set"].unique(), 7.5, 3.8, columns=1, sharex=True)
     for data_set, axes in panels.items():
         rows = table[table["data_set"] == data_set]
         axes.axvline(0, color=INK, lw=1)
-        known = rows["gain_low"].notna()
         axes.hlines(rows["lever"], rows["gain_low"], rows["gain_high"], color=BLUE, lw=1, alpha=0.4)
-        axes.plot(rows["gain"], rows["lever"], "o", color=BLUE, mfc="white")
-        axes.plot(rows["gain"][known], rows["lever"][known], "o", color=BLUE)
+        axes.plot(rows["gain"], rows["lever"], "o", color=BLUE)
         for _, of_lever in rows.groupby("lever", sort=False):
             for place, shift in {of_lever["gain"].idxmin(): 9, of_lever["gain"].idxmax(): -15}.items():
                 row = rows.loc[place]

@@ -18,6 +18,7 @@ from btsee_lib.schemes import SCHEMES
 from btsee_lib.schemes.scheme import Head
 from btsee_lib.store import results, scheme_results
 from btsee_lib.store.deployment_results import describe
+from btsee_lib.store.measured import shown_as
 from btsee_lib.studies.effort import middle_rung
 from btsee_lib.studies.other_ways import behind, best_offers
 from btsee_lib.trees import BranchTree
@@ -80,20 +81,20 @@ def best_that_runs() -> pd.Series:
     Raises
     ------
     ArtefactError
-        If there is none for the data set of ``params.yaml``.
+        If there is none for this experiment.
     """
-    data_set, max_drop = params("data").name, params("deployment").published_drop
-    offered = scheme_results.measured_other_ways().get(data_set, {}).get("offers")
-    if offered is not None:
+    experiment, max_drop = shown_as(), params("deployment").published_drop
+    tables = scheme_results.measured_other_ways()
+    if experiment in tables:
         alone = [name for name, scheme in SCHEMES.items() if scheme.head.answers is Head.answers]
-        offered = offered[offered["training"].isin(alone) & (offered["max_drop"] == max_drop)]
-        offered = offered.dropna(subset=["valid_reduction"])
-    if offered is None or offered.empty:
-        raise ArtefactError(
-            f"no scheme and rule are known that lose {max_drop:g} points at most on {data_set}: "
-            "run 'make schemes' first, with this drop in evaluation.max_drops"
-        )
-    return best_offers(offered).iloc[0]
+        offered = tables[experiment]["offers"]
+        chosen = best_offers(offered[offered["training"].isin(alone) & (offered["max_drop"] == max_drop)])
+        if len(chosen):
+            return chosen.iloc[0]
+    raise ArtefactError(
+        f"no scheme and rule are known that lose {max_drop:g} points at most on {experiment}: "
+        "run 'make schemes' first, with this drop in evaluation.max_drops"
+    )
 
 
 def _check_agreement(way: str, found: Exits, cascade: Cascade, tree: BranchTree, backbone: Tensor) -> None:

@@ -12,7 +12,7 @@ from btsee_lib.config import params
 from btsee_lib.data import Splits
 from btsee_lib.evaluation import CALIBRATION_ALONE, evaluate_configurations
 from btsee_lib.store import artefacts, results
-from btsee_lib.store.measured import keep_by_data_set, measured_by_data_set
+from btsee_lib.store.measured import keep_comparison, measured_comparison
 from btsee_lib.studies import freezing, joint
 from btsee_lib.trees import of_scheme
 
@@ -36,13 +36,13 @@ def measure_joint() -> None:
     of_frozen = [torch.cat([each.logits["test"], test.logits[None]]) for each in independent]
     exits = freezing.exits_beside(of_frozen, logits["test"], test.labels, evaluation)
     tables = {"curves": curves, "gains": gains, "exits": exits}
-    where, mean = keep_by_data_set(ARTEFACT, tables), gains.iloc[-1]
+    where, mean = keep_comparison(ARTEFACT, tables), gains.iloc[-1]
     print(f"{where}: {mean['gain']:+.2f} points ({mean['low']:+.2f} to {mean['high']:+.2f}) at equal compute")
 
 
 def measured_joint() -> dict[str, dict[str, pd.DataFrame]]:
-    """Read the tables of ``measure_joint``, see ``measured_by_data_set``."""
-    return measured_by_data_set(ARTEFACT, "make joint")
+    """Read the tables of ``measure_joint``, see ``measured_comparison``."""
+    return measured_comparison(ARTEFACT, "make joint")
 
 
 def _answers(splits: Splits) -> dict[str, torch.Tensor]:

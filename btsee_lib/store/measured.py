@@ -36,27 +36,32 @@ def measured_backbones(splits: Splits) -> pd.DataFrame:
     return found[found["made_from"] == recipe(splits)].drop(columns="made_from")
 
 
-def keep_by_data_set(name: str, tables: dict[str, pd.DataFrame]) -> Path:
-    """Write the tables of a comparison on this data set to where ``measured_by_data_set`` reads them."""
+def keep_comparison(name: str, tables: dict[str, pd.DataFrame]) -> Path:
+    """Write the tables of a comparison in this experiment to where ``measured_comparison`` reads them."""
 
     def write(folder: Path) -> None:
         for table, rows in tables.items():
             rows.to_csv(folder / f"{table}.csv", index=False, float_format="%.6g")
 
-    where = Path(*MEASURED, name, params("data").name)
+    where = Path(*MEASURED, name, shown_as())
     replace_folder(current_experiment().root / where, write)
     return where
 
 
-def measured_by_data_set(name: str, command: str) -> dict[str, dict[str, pd.DataFrame]]:
-    """Read the tables of a comparison that is made by hand and kept, for each data set that has been measured.
+def shown_as() -> str:
+    """What this experiment is called in a comparison: a profile by its name, the main one by its data set."""
+    return current_experiment().profile or params("data").name
 
-    They are ``reports/measured/NAME/DATA_SET/TABLE.csv``; ``command`` makes them.
+
+def measured_comparison(name: str, command: str) -> dict[str, dict[str, pd.DataFrame]]:
+    """Read the tables of a comparison that is made by hand and kept, for each experiment that has them.
+
+    They are ``reports/measured/NAME/EXPERIMENT/TABLE.csv``, see ``shown_as``; ``command`` makes them.
 
     Raises
     ------
     ArtefactError
-        If no data set has been measured.
+        If no experiment has them.
     """
     where = Path(*MEASURED, name)
     folders = sorted((current_experiment().root / where).glob("[!.]*/"))

@@ -15,8 +15,8 @@ from btsee_lib.parallel import in_processes
 from btsee_lib.schemes import SCHEMES
 from btsee_lib.store import artefacts, results
 from btsee_lib.store.code import digests_of_code
-from btsee_lib.store.measured import keep_by_data_set, measured_by_data_set
-from btsee_lib.studies import effort, other_ways
+from btsee_lib.store.measured import keep_comparison, measured_comparison
+from btsee_lib.studies import effort, levers, other_ways
 from btsee_lib.studies.survivors import survivors_of
 from btsee_lib.trees import BranchTree, of_scheme, tree_of
 
@@ -40,7 +40,7 @@ def measure_other_ways() -> None:
     cost = results.cost_model(backbone, stored, splits)
     decisions = other_ways.evaluated(trees, stored, cost, parameters)
     independent = of_scheme(trees, CALIBRATION_ALONE.training)
-    short = [replace(trained_tree(*call), scheme=other_ways.SHORT) for call in short_calls]
+    short = [replace(trained_tree(*call), scheme=levers.SHORT) for call in short_calls]
     at_rungs = {"chosen": effort.rungs(parameters)}
     under_rules = other_ways.under_rules(trees, stored, cost, parameters)
     others = evaluate_configurations([*independent, *short], stored, cost, parameters, **at_rungs)
@@ -48,24 +48,23 @@ def measure_other_ways() -> None:
         "configurations": decisions.table,
         "standings": other_ways.standings(decisions, evaluation),
         "pairs": other_ways.who_beats_whom(decisions, evaluation),
-        "levers": other_ways.other_levers(others, evaluation),
+        "levers": levers.other_levers(others, evaluation),
         "rules": other_ways.by_rule(under_rules),
         "offers": other_ways.offers(under_rules, evaluation),
         "training": pd.concat([_table(_name(*call), "training") for call in calls]),
         "effort": pd.concat([_table(_effort_name(name), "effort") for name in SCHEMES]),
     }
-    where = keep_by_data_set(NAME, tables)
+    where = keep_comparison(NAME, tables)
     print(f"{len(SCHEMES)} schemes, {len(parameters.seeds)} seeds: {where}")
 
 
 def measured_other_ways() -> dict[str, dict[str, pd.DataFrame]]:
-    """Read the tables of ``measure_other_ways``, see ``measured_by_data_set``."""
-    return measured_by_data_set(NAME, "make schemes")
+    """Read the tables of ``measure_other_ways``, see ``measured_comparison``."""
+    return measured_comparison(NAME, "make schemes")
 
 
-def _name(scheme: str, seed: int, share: float = 1) -> str:
-    visits = "" if share == 1 else f"_{share:g}_of_the_visits"
-    return f"{NAME}/{_plain(scheme)}_seed_{seed}{visits}"
+def _name(scheme: str, seed: int, share: float = 1.0) -> str:
+    return f"{NAME}/{_plain(scheme)}_seed_{seed}_share_{share:g}"
 
 
 def _effort_name(scheme: str) -> str:
@@ -86,11 +85,10 @@ def _made_from(scheme: str, seed: int, **others: object) -> dict:
     return results.tree_fingerprint(scheme, seed, parameters, results.FEATURES) | {"behind": rungs} | others
 
 
-def _make_tree(scheme: str, seed: int, share: float = 1) -> None:
+def _make_tree(scheme: str, seed: int, share: float = 1.0) -> None:
     """Train the branches of a scheme behind the rungs with a share of the visits, unless they are there."""
     parameters = params("boosting")
     branches = params("branches").model_copy(update={"epochs": share * params("branches").epochs})
-    others = {} if share == 1 else {"share": share}
 
     def make(folder: Path) -> None:
         set_up_torch(seed)
@@ -102,10 +100,10 @@ def _make_tree(scheme: str, seed: int, share: float = 1) -> None:
         pd.DataFrame([row | seconds]).to_csv(folder / "training.csv", index=False)
         results.write_tree(folder, tree_of(scheme, seed, trained))
 
-    artefacts.ensure(_name(scheme, seed, share), _made_from(scheme, seed, **others), make)
+    artefacts.ensure(_name(scheme, seed, share), _made_from(scheme, seed, share=share), make)
 
 
-def trained_tree(scheme: str, seed: int, share: float = 1) -> BranchTree:
+def trained_tree(scheme: str, seed: int, share: float = 1.0) -> BranchTree:
     """Return the branches of a scheme behind the rungs, after a share of the visits; trained if need be."""
     _make_tree(scheme, seed, share)
     return results.read_tree(artefacts.folder_of(_name(scheme, seed, share)), scheme, seed)

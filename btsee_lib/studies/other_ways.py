@@ -17,7 +17,6 @@ from btsee_lib.calibration import SURVIVORS
 from btsee_lib.cost import CostModel
 from btsee_lib.decisions import Decisions, Tally
 from btsee_lib.evaluation import (
-    BASELINE,
     CALIBRATION_ALONE,
     Calibrator,
     Cell,
@@ -29,7 +28,6 @@ from btsee_lib.evaluation import (
 )
 from btsee_lib.exit_rules import EXIT_RULES
 from btsee_lib.features import Features
-from btsee_lib.schemes.scheme import Head, Scheme
 from btsee_lib.studies.comparison import Resamples, bootstrap, gain_at_equal_compute
 from btsee_lib.studies.effort import middle_rung, rungs
 from btsee_lib.trees import BranchTree, margin_columns
@@ -38,8 +36,8 @@ from btsee_lib.uncertainty import interval
 if TYPE_CHECKING:
     from btsee_lib.config import BoostingParameters, EvaluationParameters
 
-SHORT = "a quarter of the visits"  # the least of ``effort.EFFORTS``
 GAIN = ["gain", "gain_low", "gain_high"]
+RIVAL = Cell(CALIBRATION_ALONE.training, "CPM")  # of ``offers``: behind the middle rung
 PAIR_RESAMPLES = 20_000  # the ends of intervals that hold for all pairs at once lie far out
 
 
@@ -71,7 +69,7 @@ def standings(
     named = [name for name in configuration_columns(averaged) if name not in Cell._fields]
     rows = []
     for cell in cells_of(averaged):
-        ahead = _ahead(averaged, drawn, cell, rival, parameters.confidence)
+        ahead = gain_over(averaged, drawn, cell, rival, parameters.confidence)
         for max_drop in parameters.max_drops:
             chosen = best.loc[(*cell, max_drop)] if (*cell, max_drop) in best.index else None
             at = _with_intervals(chosen, [*named, "valid_reduction"], drawn, parameters.confidence)
@@ -93,10 +91,10 @@ def _with_intervals(
     return found
 
 
-def _ahead(
+def gain_over(
     averaged: pd.DataFrame, drawn: Resamples, cell: Cell, rival: Cell, confidence: float
 ) -> dict[str, float]:
-    """The mean gain of a scheme over the rival at equal compute."""
+    """The mean gain of a cell over the rival at equal compute: the columns ``GAIN``."""
     mean = gain_at_equal_compute(averaged, drawn, rival, cell, confidence).iloc[-1]
     return dict(zip(GAIN, mean[["gain", "low", "high"]], strict=True))
 
@@ -116,7 +114,7 @@ def who_beats_whom(
     confidence = 1 - (1 - parameters.confidence) / len(pairs)
     rows = [
         {"training": one, "over": other}
-        | _ahead(averaged, drawn, Cell(one, SURVIVORS), Cell(other, SURVIVORS), confidence)
+        | gain_over(averaged, drawn, Cell(one, SURVIVORS), Cell(other, SURVIVORS), confidence)
         for one, other in pairs
     ]
     return pd.DataFrame(rows)
@@ -185,13 +183,14 @@ def offers(decisions: Decisions, parameters: "EvaluationParameters") -> pd.DataF
         As ``standings`` returns it, with ``rule`` in place of ``calibration``.
     """
     cells = replace(decisions, table=decisions.table.rename(columns={"rule": "calibration"}))
-    found = standings(cells, parameters, Cell(CALIBRATION_ALONE.training, "CPM"))
+    found = standings(cells, parameters, RIVAL)
     return found.rename(columns={"calibration": "rule"})
 
 
 def best_offers(offered: pd.DataFrame) -> pd.DataFrame:
-    """Of ``offers`` the row that saves most on valid, for each allowed drop."""
-    return offered.loc[offered.groupby("max_drop")["valid_reduction"].idxmax()]
+    """Of ``offers`` the row that saves most on valid, for each allowed drop that any row keeps there."""
+    kept = offered.dropna(subset=["valid_reduction"])
+    return kept.loc[kept.groupby("max_drop")["valid_reduction"].idxmax()]
 
 
 def drop_at_equal_compute(curves: pd.DataFrame, split: str = "test") -> pd.DataFrame:
@@ -215,56 +214,3 @@ def drop_at_equal_compute(curves: pd.DataFrame, split: str = "test") -> pd.DataF
     saved = np.linspace(low, high, 101) if low < high else np.full(1, np.nan)
     rows = [(*key, np.interp(saved, each[reduction], each[drop]).mean()) for key, each in cells.items()]
     return pd.DataFrame(rows, columns=["training", "rule", "drop"])
-
-
-def other_levers(decisions: Decisions, parameters: "EvaluationParameters") -> pd.DataFrame:
-    """What else than schemes and rules changes a cascade: fewer visits, and calibration on all images.
-
-    Parameters
-    ----------
-    decisions : of independent branches, and of those of ``SHORT``, with both calibrations.
-
-    Returns
-    -------
-    DataFrame
-        ``lever, choice``, and what the choice gains over the rival at equal compute: ``gain`` (points),
-        ``gain_low, gain_high``.
-    """
-    averaged = mean_over_seeds(decisions.table)
-    drawn = bootstrap(decisions, parameters.resamples, parameters.seed)
-    cells = {("visits", SHORT): Cell(SHORT, SURVIVORS), ("calibration", "on all images"): BASELINE}
-    rows = [
-        {"lever": lever, "choice": choice}
-        | _ahead(averaged, drawn, cell, CALIBRATION_ALONE, parameters.confidence)
-        for (lever, choice), cell in cells.items()
-    ]
-    return pd.DataFrame(rows)
-
-
-def levers(tables: dict[str, pd.DataFrame], schemes: dict[str, Scheme]) -> pd.DataFrame:
-    """Every choice that differs in one thing alone from independent branches under CPM, and what it gains.
-
-    A rule is set against CPM on the branches behind the middle rung, over what all rules can save there.
-
-    Parameters
-    ----------
-    tables : ``standings`` and ``rules``, see ``by_rule``, and ``levers``, see ``other_levers``.
-    schemes : by their names.
-
-    Returns
-    -------
-    DataFrame
-        The columns of ``other_levers``. The gain of a rule has no interval.
-    """
-    rows = []
-    for row in tables["standings"].drop_duplicates("training").to_dict("records"):
-        scheme = schemes[row["training"]]
-        changed = [scheme.head is not Head, type(scheme) is not Scheme]
-        if sum(changed) == 1:
-            lever = "exit head" if changed[0] else "training samples"
-            rows.append({"lever": lever, "choice": row["training"]} | {name: row[name] for name in GAIN})
-    rules = tables["rules"].query("training == @CALIBRATION_ALONE.training")
-    by_rule = drop_at_equal_compute(rules).set_index("rule")["drop"]
-    for rule, drop in by_rule.drop("CPM").items():
-        rows.append({"lever": "exit rule", "choice": rule, "gain": by_rule["CPM"] - drop})
-    return pd.concat([tables["levers"], pd.DataFrame(rows)], ignore_index=True)

@@ -7,32 +7,32 @@ from btsee_lib.store import measured
 
 @pytest.fixture
 def experiments(workspace, repository):
-    """The folders of the main experiment and of a profile on another data set."""
+    """The folders of the main experiment and of a profile on the same data set."""
     home = workspace / "reports" / "mine"
     home.mkdir(parents=True)
     (home / "dvc.yaml").touch()
     content = (repository / "params.yaml").read_text()
     (workspace / "params.yaml").write_text(content)
-    (home / "params.yaml").write_text(content.replace("fashion-mnist", "cifar-10"))
+    (home / "params.yaml").write_text(content)
     return workspace, home
 
 
-def test_what_is_kept_is_read_by_data_set_in_every_experiment(experiments, monkeypatch):
+def test_what_is_kept_is_read_in_every_experiment_also_of_two_on_one_data_set(experiments, monkeypatch):
     table = pd.DataFrame({"images": [100], "seconds": [1 / 3]})
     for number, experiment in enumerate(experiments):
         monkeypatch.chdir(experiment)
-        measured.keep_by_data_set("scaling", {"grown": table * (number + 1)})
+        measured.keep_comparison("scaling", {"grown": table * (number + 1)})
     for experiment in experiments:
         monkeypatch.chdir(experiment)
-        found = measured.measured_by_data_set("scaling", "make scale")
-        assert list(found) == ["cifar-10", "fashion-mnist"]
+        found = measured.measured_comparison("scaling", "make scale")
+        assert list(found) == ["fashion-mnist", "mine"]
         assert found["fashion-mnist"]["grown"]["seconds"].tolist() == [0.333333]
-        assert found["cifar-10"]["grown"]["images"].tolist() == [200]
+        assert found["mine"]["grown"]["images"].tolist() == [200]
 
 
 def test_where_nothing_is_kept_a_sentence_says_what_to_do(experiments):
     with pytest.raises(ArtefactError, match="reports/measured/scaling holds no results: run 'make scale'"):
-        measured.measured_by_data_set("scaling", "make scale")
+        measured.measured_comparison("scaling", "make scale")
 
 
 def test_a_single_table_is_the_same_for_all_experiments(experiments, monkeypatch):

@@ -10,10 +10,9 @@ from made_up import made_up_features, made_up_tree
 from btsee_lib import boosting
 from btsee_lib.config import BoostingParameters
 from btsee_lib.cost import CostModel
-from btsee_lib.evaluation import BASELINE, CALIBRATION_ALONE, evaluate_configurations, mean_over_seeds
 from btsee_lib.exit_rules import EXIT_RULES
 from btsee_lib.schemes import SCHEMES
-from btsee_lib.studies import comparison, effort, other_ways
+from btsee_lib.studies import effort, other_ways
 from btsee_lib.trees import tree_of
 
 MARGINS = [[-0.1, 0.0, 0.2], [-0.2, 0.1, 0.3], [0.0, 0.2]]
@@ -93,7 +92,7 @@ def cycled(table):
 
 def test_intervals_that_hold_together_are_wider_the_more_pairs_there_are(decisions, monkeypatch):
     asked = []
-    monkeypatch.setattr(other_ways, "_ahead", lambda *arguments: asked.append(arguments[-1]) or {})
+    monkeypatch.setattr(other_ways, "gain_over", lambda *arguments: asked.append(arguments[-1]) or {})
     other_ways.who_beats_whom(decisions, EVALUATION, resamples=20)
     three = dataclasses.replace(decisions, table=decisions.table.assign(training=cycled(decisions.table)))
     other_ways.who_beats_whom(three, EVALUATION, resamples=20)
@@ -106,51 +105,6 @@ def test_pairs_turned_round_gain_the_opposite():
     )
     rows = other_ways.both_ways(pairs).set_index("training").loc["b"]
     assert rows.to_dict() == {"over": "a", "gain": -1.0, "gain_low": -2.0, "gain_high": 0.5}
-
-
-def test_branches_as_good_as_the_others_gain_nothing_by_fewer_visits(some_features, parameters):
-    tree = made_up_tree("independent", 0, some_features, (1, 2, 3), torch.Generator().manual_seed(2))
-    cost = CostModel(stages=(10, 10, 10, 10), branches=(1, 1, 1))
-    both = [tree, dataclasses.replace(tree, scheme=other_ways.SHORT)]
-    decisions = evaluate_configurations(both, some_features, cost, parameters, chosen=effort.rungs(parameters))
-    found = other_ways.other_levers(decisions, EVALUATION).set_index("lever")
-    assert found.loc["visits", ["gain", "gain_low", "gain_high"]].tolist() == pytest.approx([0, 0, 0], abs=1e-3)
-    on_all = comparison.gain_at_equal_compute(
-        mean_over_seeds(decisions.table),
-        comparison.bootstrap(decisions, EVALUATION.resamples, EVALUATION.seed),
-        CALIBRATION_ALONE,
-        BASELINE,
-        EVALUATION.confidence,
-    )
-    assert found.loc["calibration", "gain"] == pytest.approx(on_all.iloc[-1]["gain"])
-
-
-def test_a_lever_is_what_differs_in_one_thing_alone():
-    names = ["independent", "mixture", "additive", "additive, boosted"]
-    standings = pd.DataFrame({"training": names, "gain": [0, 0.1, 0.2, 0.4], "gain_low": 0.0, "gain_high": 1.0})
-    rules = pd.DataFrame(
-        [
-            (training, rule, reduction, drop + 10 * reduction)
-            for training, rule, drop in (
-                ("independent", "CPM", 1.0),
-                ("independent", "entropy", 0.7),
-                ("additive", "CPM", 5.0),
-            )
-            for reduction in (0.4, 0.6)
-        ],
-        columns=["training", "rule", "reduction", "drop"],
-    )
-    others = pd.DataFrame([{"lever": "visits", "choice": "few", "gain": -1.0}])
-    found = other_ways.levers({"standings": standings, "rules": rules, "levers": others}, SCHEMES)
-    told = found.set_index(["lever", "choice"])["gain"]
-    assert told.to_dict() == pytest.approx(
-        {
-            ("visits", "few"): -1.0,
-            ("training samples", "mixture"): 0.1,
-            ("exit head", "additive"): 0.2,
-            ("exit rule", "entropy"): 0.3,
-        }
-    )
 
 
 def test_branches_behind_given_margins_are_those_of_the_configuration(boosted_tree, boosting_parameters):
