@@ -4,7 +4,7 @@ import os
 
 from tqdm import tqdm
 
-from btsee_lib.store import deployment_results, results, studies
+from btsee_lib.store import deployment_results, own_visits, results, studies
 
 
 def fetch_data() -> None:
@@ -27,4 +27,5 @@ def make_artefacts() -> None:
     results.make_features(backbone, splits, tqdm)
     results.make_trees(tqdm)
     studies.make_studies(tqdm)
+    own_visits.make_own_visits(tqdm)
     deployment_results.make_static_backbone(splits, tqdm)

@@ -4,6 +4,7 @@ from btsee_lib.compute import set_up_torch
 from btsee_lib.config import params
 from btsee_lib.store.joint_results import measured_joint
 from btsee_lib.store.measured import measured_backbones, measured_table
+from btsee_lib.store.own_visits import load_own_visits, make_own_visits
 from btsee_lib.store.reports import Report, claims_of_profiles, made_model, made_table, show
 from btsee_lib.store.results import (
     cost_model,
@@ -26,6 +27,7 @@ __all__ = [
     "cost_model",
     "load_backbone",
     "load_data",
+    "load_own_visits",
     "load_results",
     "load_stored_features",
     "load_trees",
@@ -33,6 +35,7 @@ __all__ = [
     "made_table",
     "make_backbone",
     "make_features",
+    "make_own_visits",
     "make_studies",
     "make_trees",
     "measured_backbones",

@@ -1,6 +1,7 @@
 """Two studies of the branches, on the validation split: what they read and how wide, and how long to train."""
 
-import itertools
+from collections.abc import Callable
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -13,9 +14,9 @@ from btsee_lib.compute import borrowed
 from btsee_lib.cost import count_macs
 from btsee_lib.data.splits import Splits
 from btsee_lib.features import Features, Squeeze, walk_stages
-from btsee_lib.fitting import CHOICE_SPLITS, branch_seed, everyone, fit_exit, training_targets
+from btsee_lib.fitting import CHOICE_SPLITS, Survivors, branch_seed, everyone, fit_exit, training_targets
 from btsee_lib.parallel import exactly
-from btsee_lib.schemes.scheme import PAPER_SCHEMES
+from btsee_lib.schemes.scheme import PAPER_SCHEMES, Scheme
 
 if TYPE_CHECKING:
     from btsee_lib.config import BoostingParameters, BranchParameters
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 WIDTHS = (16, 48, 96)
 IMAGES = 20_000  # of train and of valid at most, for what only a study reads
 CURVE = ["branch", "survivors", "training", "epochs", "valid_accuracy"]  # the columns of a learning curve
-EFFORTS = (0.25, 0.5, 1, 2)  # times the visits that params.yaml asks for
+EFFORTS = (0.25, 0.5, 1, 2)  # times the visits that params.yaml asks for, and beyond where that helps
+ENDS = (1 / 16, 8)
 
 
 class StripBranch(nn.Module):
@@ -126,25 +128,62 @@ def learning_curves(
         ``branch, survivors`` (training images), ``training`` (the scheme), ``epochs`` (visits over all
         training images), ``valid_accuracy``. It ends at the first branch that too few images reach.
     """
-    terms, valid = calibration_terms(features, boosting_parameters), features["valid"]
-    survivors, rows = everyone(features), []
+    terms, labels = calibration_terms(features, boosting_parameters), features["valid"].labels
+    survivors, parts = everyone(features), []
     for number, margins in enumerate(boosting_parameters.margins, start=1):
-        for name, effort in itertools.product(PAPER_SCHEMES, EFFORTS):
-            epochs = effort * branch_parameters.epochs
-            longer = branch_parameters.model_copy(update={"epochs": epochs})
-            scheme = PAPER_SCHEMES[name]
+        curves = []
+        for name, scheme in PAPER_SCHEMES.items():
             meets = survivors if scheme.sequential else everyone(features)
-            fitted = fit_exit(number, scheme, features, meets, longer, boosting_parameters, seed)
-            if fitted is None:
-                return pd.DataFrame([row for row in rows if row["branch"] < number], columns=CURVE)
-            logits = {
-                split: branch_logits(fitted.branch, features[split].squeezed[number - 1])
-                for split in CHOICE_SPLITS
-            }
-            right = (logits["valid"].argmax(1) == valid.labels)[survivors["valid"]]
+            others = (meets, branch_parameters, boosting_parameters, seed)
+            after = cache(partial(_logits_after, number, scheme, features, *others))
+            if after(1) is None:
+                return pd.concat(parts) if parts else pd.DataFrame(columns=CURVE)
+            curve = to_beyond_the_best(partial(_accuracy, after, labels, survivors["valid"]))
             row = {"branch": number, "survivors": int(survivors["train"].sum()), "training": name}
-            rows.append(row | {"epochs": epochs, "valid_accuracy": float(right.double().mean())})
-            if scheme.sequential and effort == 1:
-                passed_on = who_remains(logits, survivors, valid.labels, margins[len(margins) // 2], terms)
+            curves.append(pd.DataFrame({**row, "epochs": curve.keys(), "valid_accuracy": curve.values()}))
+            if scheme.sequential:
+                passed_on = who_remains(after(1), survivors, labels, margins[len(margins) // 2], terms)
         survivors = passed_on
-    return pd.DataFrame(rows, columns=CURVE)
+        parts += [each.assign(epochs=each["epochs"] * branch_parameters.epochs) for each in curves]
+    return pd.concat(parts, ignore_index=True)
+
+
+def _logits_after(
+    number: int,
+    scheme: Scheme,
+    features: Features,
+    meets: Survivors,
+    branch_parameters: "BranchParameters",
+    boosting_parameters: "BoostingParameters",
+    seed: int,
+    effort: float,
+) -> dict[str, Tensor] | None:
+    """What a branch says after so many times the visits; None where too few images reach it."""
+    longer = branch_parameters.model_copy(update={"epochs": effort * branch_parameters.epochs})
+    fitted = fit_exit(number, scheme, features, meets, longer, boosting_parameters, seed)
+    if fitted is None:
+        return None
+    return {
+        split: branch_logits(fitted.branch, features[split].squeezed[number - 1]) for split in CHOICE_SPLITS
+    }
+
+
+def _accuracy(
+    after: Callable[[float], dict[str, Tensor]], labels: Tensor, judged: Tensor, effort: float
+) -> float:
+    """Of the validation images judged, bool (N,), the share that is right after so many times the visits."""
+    return float((after(effort)["valid"].argmax(1) == labels)[judged].double().mean())
+
+
+def to_beyond_the_best(accuracy: Callable[[float], float]) -> dict[float, float]:
+    """Ask for the accuracy after ``EFFORTS``, and on beyond the end that is the best, to ``ENDS`` at most."""
+    curve = {effort: accuracy(effort) for effort in EFFORTS}
+    while (best := max(curve, key=curve.get)) in (min(curve), max(curve)) and best not in ENDS:
+        further = best / 2 if best == min(curve) else 2 * best
+        curve[further] = accuracy(further)
+    return dict(sorted(curve.items()))
+
+
+def best_visits(curves: pd.DataFrame) -> pd.DataFrame:
+    """Of ``learning_curves`` the rows of the most accurate number of visits, one a branch and scheme."""
+    return curves.loc[curves.groupby(["branch", "training"], sort=False)["valid_accuracy"].idxmax()]

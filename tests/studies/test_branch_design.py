@@ -97,9 +97,10 @@ def test_strips_are_the_means_of_rows_and_of_columns_read_by_the_same_filters():
 
 def test_every_branch_is_trained_by_every_scheme_for_every_number_of_visits(curves, few_parameters):
     assert list(curves.columns) == ["branch", "survivors", "training", "epochs", "valid_accuracy"]
-    tried = list(zip(curves["branch"], curves["training"], curves["epochs"], strict=True))
-    epochs = [few_parameters.epochs * effort for effort in EFFORTS]
-    assert tried == [(branch, name, each) for branch in (1, 2, 3) for name in PAPER_SCHEMES for each in epochs]
+    for (branch, _), rows in curves.groupby(["branch", "training"]):
+        efforts = (rows["epochs"] / few_parameters.epochs).tolist()
+        assert set(EFFORTS) <= set(efforts) and efforts == sorted(efforts), branch
+    assert len(curves.groupby(["branch", "training"])) == 3 * len(PAPER_SCHEMES)
     assert curves["valid_accuracy"].nunique() > 4
 
 
@@ -155,3 +156,21 @@ def test_a_study_is_decided_by_the_seed(curves, some_features, few_parameters, f
     )
     pd.testing.assert_frame_equal(again, curves)
     assert not other.equals(curves)
+
+
+def test_a_curve_goes_on_until_its_best_lies_inside_or_at_the_end_of_what_is_tried():
+    def falls_from(peak):
+        return branch_design.to_beyond_the_best(lambda effort: -abs(effort - peak))
+
+    assert list(falls_from(0.5)) == list(EFFORTS)
+    assert list(falls_from(4)) == [*EFFORTS, 4, 8]
+    assert list(falls_from(0)) == [1 / 16, 1 / 8, *EFFORTS]
+    assert list(falls_from(100)) == [*EFFORTS, 4, 8]
+
+
+def test_the_best_number_of_visits_is_that_of_the_most_accurate_row_of_a_branch_and_scheme(curves):
+    best = branch_design.best_visits(curves)
+    assert len(best) == 3 * len(PAPER_SCHEMES)
+    for row in best.itertuples():
+        mine = curves.query("branch == @row.branch and training == @row.training")
+        assert row.valid_accuracy == mine["valid_accuracy"].max()
