@@ -138,6 +138,27 @@ def test_the_branches_of_claim_2_are_those_that_were_measured():
     assert rows[rows.str.startswith("2 ")].str.split().str[-1].tolist() == ["2", "3", "4"]
 
 
+def test_what_was_measured_after_each_schemes_own_best_visits_has_rows_of_its_own():
+    names = ("boosting.own_visits.gain.2", "boosting.own_visits.gain.3", "evaluation.own_visits.gain")
+    numbers = NUMBERS | {
+        f"{name}{end}": value
+        for name in names
+        for end, value in {"": -1.0, "_low": -2.0, "_high": -0.5}.items()
+    }
+    table = claims_table(numbers).set_index("claim")
+    own = table[table.index.str.endswith("each after its own best visits")]
+    assert [claim.split()[0] for claim in own.index] == ["2", "2", "5c"]
+    assert (own["measured"] == -1).all()
+    assert set(own["verdict"]) == {NOT_REPRODUCED}
+    assert table.drop(own.index)["verdict"].tolist() == verdicts(NUMBERS)
+
+
+def test_a_claim_that_was_not_asked_of_every_backbone_is_not_counted():
+    earlier = claims_table(NUMBERS)
+    found = over_backbones({0: earlier, 1: earlier[~earlier["claim"].str.startswith("5c")]}, 0.95)
+    assert len(found) == 13 and (found["backbones"] == 2).all()
+
+
 def test_without_numbers_nothing_is_testable():
     assert set(verdicts({})) == {NOT_TESTABLE}
 
