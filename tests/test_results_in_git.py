@@ -13,9 +13,10 @@ import yaml
 from btsee_lib.config import SECTIONS
 from btsee_lib.evaluation import BTS_EE, CALIBRATION_ALONE, mean_over_seeds, of_cell, recommend
 from btsee_lib.experiment import repository_root
+from btsee_lib.schemes import SCHEMES
 from btsee_lib.store.backbone_artefact import STATIC
 from btsee_lib.store.code import digests_of_code
-from btsee_lib.studies.claims import RIVALS, claims_table
+from btsee_lib.studies.claims import RIVALS, SIMPLER, claims_table
 from btsee_lib.studies.comparison import Resamples, at_equal_margins
 
 ROOT = repository_root(Path(__file__).parent)
@@ -157,6 +158,58 @@ def test_the_gains_of_boosting_follow_from_the_branches(home, numbers):
         assert numbers[f"boosting.gain.{number}"] == pytest.approx(expected, abs=1e-3)
 
 
+SIMPLER_NAMES = {rival: cell.calibration for cell, rival in SIMPLER.items()}
+
+
+def recorded_intervals(tables):
+    """The intervals on which verdicts rest and that a table holds too: name in the metrics, and row."""
+    names = ("value", "low", "high")
+    for rival, row in pd.read_csv(tables / "equal_drop.csv").set_index("rival").iterrows():
+        yield f"evaluation.{SIMPLER_NAMES[rival]}.equal_drop", row[["more", "low", "high"]].set_axis(names)
+    for rival, row in pd.read_csv(tables / "gain_by_rival.csv").set_index("rival").iterrows():
+        cell = next(cell for cell, name in RIVALS.items() if name == rival)
+        yield f"evaluation.{cell.calibration}.gain", row[["gain", "low", "high"]].set_axis(names)
+    promises = pd.read_csv(tables / "promise_summary.csv").set_index(["calibration", "branches"])
+    columns = ["shortfall", "shortfall_low", "shortfall_high"]
+    for branches in ("later", "all"):
+        row = promises.loc[("survivors", branches), columns].set_axis(names)
+        yield f"cpm.survivors.{branches}.shortfall", row
+    for row in of_cell(pd.read_csv(tables / "recommended.csv"), BTS_EE).to_dict("records"):
+        for name in ("drop", "reduction"):
+            ends = pd.Series([row[f"{name}{end}"] for end in ("", "_low", "_high")], names)
+            yield f"recommended.{row['max_drop']:g}.{name}", ends
+
+
+def test_the_intervals_that_verdicts_rest_on_are_those_of_the_tables(home, numbers):
+    found = list(recorded_intervals(home / "tables"))
+    assert len(found) >= 7
+    for name, row in found:
+        recorded = [numbers[f"{name}{end}"] for end in ("", "_low", "_high")]
+        assert recorded == pytest.approx(row.tolist(), rel=1e-4, abs=1e-6), name
+
+
+@pytest.mark.parametrize(
+    "folder", sorted((ROOT / "reports/measured/other_ways").glob("*/")), ids=lambda path: path.name
+)
+def test_what_schemes_save_under_rules_follows_from_what_each_knob_does(folder):
+    tables = {path.stem: pd.read_csv(path) for path in folder.glob("*.csv")}
+    assert set(tables["offers"]["training"]) == set(tables["standings"]["training"]) == set(SCHEMES)
+    rows = tables["offers"].dropna(subset=["valid_reduction"])
+    columns = ["valid_reduction", "drop", "reduction"]
+    curves = tables["rules"].groupby(["training", "rule"])
+    assert len(rows) > len(SCHEMES)
+    for row in rows.to_dict("records"):
+        curve = curves.get_group((row["training"], row["rule"]))
+        allowed = curve[curve["valid_drop"] <= row["max_drop"]]
+        best = allowed.loc[allowed["valid_reduction"].idxmax()]
+        assert [row[name] for name in columns] == pytest.approx(best[columns].tolist(), abs=1e-4)
+    of_rungs = mean_over_seeds(tables["configurations"])
+    chosen = recommend(of_rungs, tables["standings"]["max_drop"].unique()).set_index(["training", "max_drop"])
+    for row in tables["standings"].dropna(subset=["valid_reduction"]).to_dict("records"):
+        best = chosen.loc[(row["training"], row["max_drop"])]
+        assert [row[name] for name in columns] == pytest.approx(best[columns].tolist(), abs=1e-4)
+
+
 def recorded_places():
     """What a ``dvc.lock`` says of results in git: the folder of the pipeline, the path, its digest."""
     profiles = [path.parent for path in sorted((ROOT / "reports").glob("*/dvc.lock"))]
@@ -166,7 +219,11 @@ def recorded_places():
         listed = [each for name in stages.keys() & known for each in stages[name].get("outs", [])]
         if folder not in profiles:
             listed += [each for name in stages.keys() & known for each in stages[name].get("deps", [])]
-        inside = ("reports/",) if folder not in profiles else ("notebooks", "tables", "figures", "metrics")
+        inside = (
+            ("reports/",)
+            if folder not in profiles
+            else ("notebooks", "solutions", "tables", "figures", "metrics")
+        )
         found = {each["path"]: each["md5"] for each in listed if each["path"].startswith(inside)}
         yield from ((folder, path, digest) for path, digest in sorted(found.items()))
 
@@ -212,4 +269,10 @@ def test_a_kept_network_is_of_the_recipe_and_the_code_that_stand_here(folder):
         sections["backbone"]["width"] = sections["deployment"]["static_width"]
     assert made_from["parameters"] == {
         name: SECTIONS[name](**sections[name]).model_dump() for name in ("data", "compute", "backbone")
+    }
+    held = json.loads((folder / "fingerprint.json").read_text())["sha256"]
+    assert held == {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.iterdir()
+        if path.name != "fingerprint.json"
     }
