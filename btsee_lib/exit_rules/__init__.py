@@ -2,7 +2,7 @@
 
 from btsee_lib.calibration import CPM, ExitRule
 from btsee_lib.exit_rules.margins import LowerBound, LowerBoundOfAll, MultiplicativeMargin, SmoothedPrecision
-from btsee_lib.exit_rules.whole_answer import DifferenceOfTwoLargest, Entropy
+from btsee_lib.exit_rules.whole_answer import Confidence, DifferenceOfTwoLargest, Entropy
 
 # Those that promise a precision: a class, or with one threshold for what leaves on the whole.
 PROMISING: dict[str, ExitRule] = {
@@ -14,7 +14,7 @@ PROMISING: dict[str, ExitRule] = {
 }
 EXIT_RULES: dict[str, ExitRule] = {
     **PROMISING,
-    "confidence": ExitRule(),
+    "confidence": Confidence(),
     "difference of two": DifferenceOfTwoLargest(),
     "entropy": Entropy(),
 }
