@@ -18,7 +18,7 @@ from btsee_lib.store.scheme_results import measured_other_ways
 from btsee_lib.studies.claims import side_by_side
 from btsee_lib.studies.other_ways import best_offers, drop_at_equal_compute
 
-README = "README.md"
+README, TIME_METRICS = "README.md", "metrics_10_time.json"
 
 
 def write_readme() -> None:
@@ -30,7 +30,9 @@ def write_readme() -> None:
 def filled(text: str) -> str:
     """Return the text of a README with its tables as the results in git have them."""
     homes = experiments()
-    blocks = {each.__name__: each(homes) for each in (headline, claims, backbones)} | {"advice": advice()}
+    blocks = {each.__name__: each(homes) for each in (headline, claims, backbones, static)} | {
+        "advice": advice()
+    }
     for name, lines in blocks.items():
         block = re.compile(rf"(<!-- {name}: [^>]*-->\n).*?(<!-- end of {name} -->)", re.DOTALL)
         rows = "\n".join(lines) + "\n"
@@ -93,6 +95,24 @@ def _of_backbones(name: str, table: pd.DataFrame) -> str:
     return f"- **{name}**: {same}{f'; the others: {apart}' if apart else ''}."
 
 
+def static(homes: dict[str, Path]) -> list[str]:
+    """BTS-EE beside a narrower network that never stops early, an item an experiment (notebook 10)."""
+    timed = {name: home for name, home in homes.items() if (home / TIME_METRICS).is_file()}
+    return [_of_static(name, home) for name, home in timed.items()]
+
+
+def _of_static(name: str, home: Path) -> str:
+    drop = f"{params('deployment').published_drop:g}"
+    numbers = json.loads((home / METRICS).read_text()) | json.loads((home / TIME_METRICS).read_text())
+    gain, low, high = (numbers[f"deployment.gain_over_static{end}"] for end in ("", "_low", "_high"))
+    spent = 100 - 100 * numbers[f"recommended.{drop}.reduction"]
+    return (
+        f"- **{name}**: the network takes {100 * numbers['deployment.static_cost']:.0f} % of the MACs, "
+        f"the cascades that are recommended for {drop} point {spent:.0f} %; "
+        f"these are {gain:+.2f} points ({low:+.2f} to {high:+.2f}) more accurate."
+    )
+
+
 def advice() -> list[str]:
     """Which scheme and which exit rule to take, an item a data set (notebook 09)."""
     rows = []
@@ -110,7 +130,7 @@ def _of_schemes(standings: pd.DataFrame) -> str:
     are = "is" if ahead == 1 else "are"
     return (
         f"at equal computation {ahead} of {len(standings) - 1} schemes {are} ahead of independent branches "
-        f"by more than the interval of one comparison; *{first['training']}* leads with {gain}."
+        f"by more than the interval of one comparison; on test *{first['training']}* is first with {gain}."
     )
 
 

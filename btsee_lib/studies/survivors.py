@@ -95,7 +95,6 @@ class TrainingGains:
     gained: dict[int, np.ndarray]
     met: dict[int, np.ndarray]
 
-
     def by_branch(self) -> pd.DataFrame:
         """Points gained on all test survivors that branches of a number meet: ``gain, low, high`` by branch.
 
