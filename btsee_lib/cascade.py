@@ -41,6 +41,8 @@ def simulate(
     backbone_confidence : (N,), reported for those that go to the end; nan without it.
     """
     check_thresholds(thresholds, len(confidence))
+    if confidence.isnan().any():
+        raise ValueError("confidences hold nan: the branches are damaged, train them again")
     if predicted.numel() and predicted.max() >= thresholds.shape[1]:
         raise ValueError(
             f"class {predicted.max()} is predicted, but thresholds are of {thresholds.shape[1]} classes"
@@ -60,10 +62,10 @@ def simulate(
 
 def check_thresholds(thresholds: Tensor, number: int, classes: int | None = None, values: bool = True) -> None:
     """Raise a ValueError unless thresholds are (``number``, ``classes``), none of them nan if ``values``."""
-    if thresholds.ndim != 2 or thresholds.shape != (number, classes or thresholds.shape[1]):
-        raise ValueError(
-            f"thresholds are {tuple(thresholds.shape)}: expected ({number}, {classes or 'classes'})"
-        )
+    is_dense = isinstance(thresholds, Tensor) and thresholds.layout == torch.strided
+    shape = tuple(thresholds.shape) if is_dense else "no dense tensor"
+    if not is_dense or len(shape) != 2 or shape != (number, classes or shape[1]):
+        raise ValueError(f"thresholds are {shape}: expected ({number}, {classes or 'classes'})")
     if values and thresholds.isnan().any():
         raise ValueError(UNSET)
 
@@ -99,13 +101,12 @@ class Cascade(nn.Module):
         self.register_buffer("thresholds", thresholds.clone())
         self.image_shape = None if image_shape is None else tuple(image_shape)
         self.rule = rule
-        self._note_closed()
-        self.register_load_state_dict_post_hook(lambda cascade, _: cascade._note_closed())
         self.eval()
 
-    def _note_closed(self) -> None:
-        # A list, not a tensor: to ask a tensor for each batch would let the host wait for a GPU.
-        self.closed = [bool((row == torch.inf).all()) for row in self.thresholds]
+    @property
+    def closed(self) -> list[bool]:
+        """Of each branch, whether it lets nothing out."""
+        return (self.thresholds == torch.inf).all(1).tolist()
 
     @torch.inference_mode()
     def predict(self, images: Tensor) -> Exits:
@@ -116,34 +117,42 @@ class Cascade(nn.Module):
         ValueError
             If the images are of another type or shape, not normalised or not finite, or the answers no numbers.
         """
-        self._check_images(images)
+        closed = self._check(images)
         label = torch.empty(len(images), dtype=torch.int64, device=images.device)
         exit_taken, confidence = torch.empty_like(label), torch.empty(len(images), device=images.device)
-        remaining = torch.arange(len(images), device=images.device)
+        remaining, told = torch.arange(len(images), device=images.device), [confidence]
         feature_map = images
         for b, stage in enumerate(self.backbone.stages):
             if len(remaining) == 0:
                 break
             feature_map = stage(feature_map)
             is_last = b == len(self.branches)
-            if not is_last and self.closed[b]:
+            if not is_last and closed[b]:
                 continue
             logits = feature_map if is_last else self.branches[b](self.branches[b].squeeze(feature_map))
             sure, predicted = self.rule.outputs(logits.float())  # in bf16 under autocast
+            told.append(sure)
             # Of those that go on, the next exit overwrites this.
             label[remaining], confidence[remaining], exit_taken[remaining] = predicted, sure, b
             if not is_last:
                 # How many go on decides the next shapes, so the host waits for a GPU here.
                 staying = leaves(sure, predicted, self.thresholds[b]).logical_not().nonzero().flatten()
                 remaining, feature_map = remaining[staying], feature_map[staying]
-        if not confidence.isfinite().all():
+        if (
+            not torch.cat(told).isfinite().all()
+        ):  # of every exit: nan leaves nowhere, and the next would hide it
             raise ValueError(
                 "the cascade's answers are no numbers, its weights are damaged: load or train it again"
             )
         return Exits(label, exit_taken, confidence)
 
-    def _check_images(self, images: Tensor) -> None:
-        check_thresholds(self.thresholds, len(self.branches), values=False)  # someone may have set others
+    def _check(self, images: Tensor) -> list[bool]:
+        # Someone may have set other thresholds, or another mode.
+        check_thresholds(self.thresholds, len(self.branches), self.backbone.num_classes, values=False)
+        if any(module.training for module in (self, *self.branches, *self.backbone.stages)):
+            raise ValueError(
+                "the cascade is in training mode, in which it answers otherwise: call eval() first"
+            )
         if not isinstance(images, Tensor):
             raise ValueError(f"images are of the type {type(images).__name__}: give a tensor, normalised")
         shape = self.image_shape or tuple(images.shape[1:])
@@ -154,15 +163,16 @@ class Cascade(nn.Module):
             )
             raise ValueError(f"images are {images.dtype} {tuple(images.shape)}: expected normalised {expected}")
         if len(images) == 0:
-            return
+            return []
         # All that the host must know of the values in one piece, since it waits for each.
-        unset = self.thresholds.isnan().any().to(kind)
-        low, high, unset = torch.stack([*images.aminmax(), unset]).tolist()
+        unset, closed = self.thresholds.isnan().any(), (self.thresholds == torch.inf).all(1)
+        low, high, unset, *closed = torch.stack([*images.aminmax(), unset.to(kind), *closed.to(kind)]).tolist()
         if unset:
             raise ValueError(UNSET)
         if not (low > -torch.inf and high < torch.inf):  # nan is neither
             raise ValueError("images hold pixels that are not finite: leave them out")
-        if low >= 0 and high > RAW:
+        if max(-low, high) > RAW:
             raise ValueError(
                 f"images hold pixels from {low:g} to {high:g}: expected normalised ones, not raw ones"
             )
+        return closed
