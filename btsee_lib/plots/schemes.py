@@ -22,7 +22,7 @@ from btsee_lib.plots.style import (
     headline,
     panels_of,
 )
-from btsee_lib.studies.other_ways import best_offers, both_ways
+from btsee_lib.studies.other_ways import best_offers, both_ways, drop_at_equal_compute
 
 
 @drawn_from_table
@@ -161,6 +161,29 @@ def scheme_offers(table: pd.DataFrame) -> Figure:
         told = f"for {allowed:g} points on valid, {best['training']} under {best['rule']} saves most"
         axes.set(xlabel="", ylabel="", title=f"{data_set}: {told}")
         axes.set_xticklabels(grid.columns, rotation=30, ha="right")
+    return figure
+
+
+@drawn_from_table
+def scheme_fronts(table: pd.DataFrame) -> Figure:
+    """Drop against computation saved by scheme and rule (``other_ways.best_curves``, with ``data_set``)."""
+    figure, panels = panels_of(table["data_set"].unique(), 6.5, 4, beside=2.5, columns=1)
+    for data_set, axes in panels.items():
+        rows = table[table["data_set"] == data_set]
+        groups = rows.groupby(["training", "rule"], sort=False)
+        colours = [*RULE_COLOURS[: groups.ngroups - 1], INK]  # the last one is the paper's
+        for ((training, rule), each), colour in zip(groups, colours, strict=True):
+            each = each.sort_values("reduction")
+            axes.plot(
+                100 * each["reduction"], each["drop"], "o-", ms=4, color=colour, label=f"{training}, {rule}"
+            )
+        drops = drop_at_equal_compute(rows)["drop"]
+        axes.axhline(0, color=GREY, lw=1)
+        axes.set(xlabel="computation saved (% of the backbone's MACs)", ylabel="accuracy drop on test (points)")
+        axes.set_title(
+            f"{data_set}: the paper's drops {drops.iloc[-1] - drops.iloc[0]:+.1f} points against the best"
+        )
+        axes.legend(**BESIDE)
     return figure
 
 

@@ -17,6 +17,7 @@ from btsee_lib.calibration import SURVIVORS
 from btsee_lib.cost import CostModel
 from btsee_lib.decisions import Decisions, Tally
 from btsee_lib.evaluation import (
+    BTS_EE,
     CALIBRATION_ALONE,
     Calibrator,
     Cell,
@@ -24,6 +25,7 @@ from btsee_lib.evaluation import (
     configuration_columns,
     evaluate_configurations,
     mean_over_seeds,
+    on_front,
     recommend,
 )
 from btsee_lib.exit_rules import EXIT_RULES
@@ -191,6 +193,29 @@ def best_offers(offered: pd.DataFrame) -> pd.DataFrame:
     """Of ``offers`` the row that saves most on valid, for each allowed drop that any row keeps there."""
     kept = offered.dropna(subset=["valid_reduction"])
     return kept.loc[kept.groupby("max_drop")["valid_reduction"].idxmax()]
+
+
+def best_curves(tables: dict[str, pd.DataFrame], number: int = 5) -> pd.DataFrame:
+    """Fronts of the schemes and rules that save most on valid for the middle one of the drops, and the paper's.
+
+    Parameters
+    ----------
+    tables : ``offers``, and ``rules`` (see ``by_rule``).
+
+    Returns
+    -------
+    DataFrame
+        Rows of ``rules``, the best scheme and rule first, the paper's last; members picked on valid.
+    """
+    offered = tables["offers"]
+    drops = sorted(offered["max_drop"].unique())
+    of_middle = offered[offered["max_drop"] == drops[len(drops) // 2]]
+    best = of_middle.nlargest(number, "valid_reduction")
+    pairs = dict.fromkeys([*zip(best["training"], best["rule"], strict=True), (BTS_EE.training, "CPM")])
+    curves = tables["rules"].set_index(["training", "rule"])
+    parts = [curves.loc[[pair]] for pair in pairs]
+    parts = [rows[on_front(rows["valid_drop"], rows["valid_reduction"])] for rows in parts]
+    return pd.concat(parts).reset_index()
 
 
 def drop_at_equal_compute(curves: pd.DataFrame, split: str = "test") -> pd.DataFrame:

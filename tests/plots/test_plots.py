@@ -261,7 +261,8 @@ PANELS |= {
 }
 PANELS |= {"branch_kinds": 3, "learning_curves": 3, "scheme_effort": 4}
 # A panel for each data set that has been measured.
-PANELS |= {"scheme_standings": 2, "scheme_pairs": 2, "scheme_rules": 2, "scheme_levers": 2, "scheme_offers": 2}
+PANELS |= {"scheme_standings": 2, "scheme_pairs": 2, "scheme_rules": 2, "scheme_levers": 2}
+PANELS |= {"scheme_offers": 2, "scheme_fronts": 2}
 PANELS |= {"exit_times": 2, "time_against_macs": 2, "throughput": 2, "static_networks": 2, "scaling": 4}
 
 
