@@ -16,8 +16,6 @@ from btsee_lib.exercises.cases import Case, check
 from btsee_lib.training import share_of_batch
 from btsee_lib.uncertainty import interval
 
-COLUMNS = ["valid_drop", "valid_reduction", "drop", "reduction"]
-
 
 def check_cascade(
     function: Callable, confidence: Tensor, predicted: Tensor, backbone_predicted: Tensor, thresholds: Tensor
@@ -29,29 +27,24 @@ def check_cascade(
     confidence, predicted : (B, N); backbone_predicted : int64 (N,); thresholds : (B, K).
     """
     real = confidence, predicted, backbone_predicted, thresholds
-    check(function, "cascade", [Case("on test", real, simulate(*real)[:2], "simulate decides so")])
+    case = Case("on test", real, simulate(*real)[:2], "simulate decides so")
+    check(function, "cascade", [case], dtype=torch.int64)
 
 
 def check_cheapest(function: Callable, table: pd.DataFrame, max_drops: Sequence[float]) -> None:
-    """Check ``(table, drop)``: the index of the row that saves most within a drop on valid, None without one.
+    """Check ``(table, drop)``: the label of the row that saves most within a drop on valid, None without one.
 
     Parameters
     ----------
     table : configurations of one cell with ``drop, reduction, valid_drop, valid_reduction``, drops in points.
     """
 
-    def on_any(rows: Tensor | pd.DataFrame, drop: float) -> int | None:
-        if isinstance(rows, Tensor):
-            index = range(10, 10 + len(rows))  # not the positions
-            rows = pd.DataFrame(rows.double().numpy().round(6), index, COLUMNS)
-        return function(rows, drop)
-
     best = {row.max_drop: row.position for row in recommend(table, max_drops).itertuples()}
     cases = [
         Case(f"for {drop} points", (table, drop), best.get(drop), "this one saves most on valid")
         for drop in max_drops
     ]
-    check(on_any, "cheapest", cases, function.__name__)
+    check(function, "cheapest", cases)
 
 
 def check_paired_interval(function: Callable, first: np.ndarray, second: np.ndarray) -> None:
@@ -64,8 +57,8 @@ def check_paired_interval(function: Callable, first: np.ndarray, second: np.ndar
     draws = np.random.default_rng(0).integers(len(first), size=(200, len(first)))
     right = first.astype(int), second.astype(int)
     wanted = interval(100 * (right[0] - right[1])[draws].mean(1), 0.95)
-    real = [torch.from_numpy(each) for each in (*right, draws)]
-    check(function, "paired_interval", [Case("on test", tuple(real), wanted, "draw once for both")])
+    real = tuple(torch.from_numpy(each) for each in (*right, draws))
+    check(function, "paired_interval", [Case("on test", real, wanted, "resample both by the same draws")])
 
 
 def check_leave_early(function: Callable, cascade: Cascade, images: Tensor) -> None:
@@ -73,7 +66,7 @@ def check_leave_early(function: Callable, cascade: Cascade, images: Tensor) -> N
 
     Parameters
     ----------
-    images : float (N, C, H, W), normalised; each is set against ``cascade.predict``.
+    images : float (N, C, H, W), normalised, of each exit some; each is set against ``cascade.predict``.
     """
     branches = [lambda x, each=each: each(each.squeeze(x)) for each in cascade.branches]
 
@@ -85,29 +78,24 @@ def check_leave_early(function: Callable, cascade: Cascade, images: Tensor) -> N
 
     found = cascade.predict(images)
     cases = [
-        Case(
-            f"for test image {n}",
-            (images[n : n + 1],),
-            [found.label[n], found.exit[n]],
-            "the cascade answers so",
-        )
-        for n in range(len(images))
+        Case(f"for images[{n}]", (images[n : n + 1],), each, "the cascade answers so")
+        for n, each in enumerate(zip(found.label, found.exit, strict=True))
     ]
-    check(on_any, "leave_early", cases, function.__name__)
+    check(function, "leave_early", cases, on_any)
 
 
 def _made_up_stopping(function: Callable, *arguments: Tensor) -> tuple | None:
-    """Run three stages of which the last gives logits, two branches, and add how many stages ran."""
+    """Run two branches and three stages, each adding 1 but the last; add what the stages were given."""
     *branch_logits, last, thresholds = arguments
-    ran = []
+    given = []
 
     def stage(number: int) -> Callable:
-        return lambda x: ran.append(number) or (last if number == len(branch_logits) else x)
+        return lambda x: given.append(x.item()) or (last if number == len(branch_logits) else x + 1)
 
     stages = [stage(number) for number in range(len(branch_logits) + 1)]
     branches = [lambda _, logits=logits: logits for logits in branch_logits]
     found = function(torch.zeros(1, 1), stages, branches, thresholds)
-    return (*found, len(ran)) if isinstance(found, tuple | list) else found
+    return (*found, *given) if isinstance(found, tuple | list | Tensor) else found
 
 
 def check_break_even(function: Callable, cost: CostModel) -> None:
@@ -124,7 +112,8 @@ def check_unexplained(function: Callable, exits: Tensor, others: Tensor, gaps: T
     exits, others : int64 (N,), of the same images in two ways; gaps : float (B, N), confidence less threshold.
     """
     wanted = int(((exits != others) & ~near_threshold(exits, others, gaps)).sum())
-    check(function, "unexplained", [Case("on test", (exits, others, gaps, NEAR), wanted, "so many")])
+    case = Case("on test", (exits, others, gaps, NEAR), wanted, "so many leave elsewhere at a clear branch")
+    check(function, "unexplained", [case])
 
 
 def check_tail(function: Callable, images: Sequence[int], times: Sequence[float]) -> None:
@@ -142,9 +131,8 @@ def check_tail(function: Callable, images: Sequence[int], times: Sequence[float]
 def check_weights(function: Callable, batch_size: int, processes: int) -> None:
     """Check ``(images, processes)``: what each process must weigh the mean loss of its part by."""
     wanted = [share_of_batch(batch_size, rank, processes).weight for rank in range(processes)]
-    check(
-        function, "weights", [Case("for the batch above", (batch_size, processes), wanted, "so it was above")]
-    )
+    case = Case("for the batch above", (batch_size, processes), wanted, "so it was above")
+    check(function, "weights", [case])
 
 
 def check_changes_sides(function: Callable, confidence: Tensor, thresholds: Tensor) -> None:
@@ -155,4 +143,5 @@ def check_changes_sides(function: Callable, confidence: Tensor, thresholds: Tens
     confidence, thresholds : float32 (N,), the threshold that of the class that an image is taken for.
     """
     wanted = (confidence.bfloat16().float() >= thresholds) != (confidence >= thresholds)
-    check(function, "changes_sides", [Case("on test", (confidence, thresholds), wanted, "these change sides")])
+    case = Case("on test", (confidence, thresholds), wanted, "these change sides")
+    check(function, "changes_sides", [case], dtype=torch.bool)

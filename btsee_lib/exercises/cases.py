@@ -5,10 +5,14 @@ the first case that a function fails.
 """
 
 from collections.abc import Callable
+from copy import deepcopy
 from functools import cache
 from pathlib import Path
+from textwrap import shorten
 from typing import Any, NamedTuple
 
+import numpy as np
+import pandas as pd
 import torch
 import yaml
 from torch import Tensor
@@ -28,71 +32,105 @@ class Case(NamedTuple):
 
 @cache
 def small_cases(exercise: str) -> list[Case]:
-    """Read the made-up cases of an exercise, lists among their arguments as tensors."""
+    """Read the made-up cases of an exercise, lists among their arguments as tensors, mappings as tables."""
     cases = yaml.safe_load(Path(__file__).with_name("cases.yaml").read_text())[exercise]
-    return [
-        Case(given, tuple(_tensor(each) if isinstance(each, list) else each for each in arguments), *rest)
-        for given, arguments, *rest in cases
-    ]
+    return [Case(given, tuple(map(_argument, arguments)), *rest) for given, arguments, *rest in cases]
 
 
-def _tensor(values: list) -> Tensor:
-    return torch.tensor(values) if values else torch.empty(0, dtype=torch.int64)  # what can be an index
+def _argument(value: Any) -> Any:
+    if isinstance(value, dict):
+        return pd.DataFrame(value).set_index("index")
+    if value == []:
+        return torch.empty(0, dtype=torch.int64)  # what can be an index
+    return torch.tensor(value) if isinstance(value, list) else value
 
 
-def check(function: Callable, exercise: str, real: list[Case], name: str | None = None) -> None:
+def check(
+    function: Callable,
+    exercise: str,
+    real: list[Case],
+    call: Callable | None = None,
+    dtype: torch.dtype | None = None,
+) -> None:
     """Print one sentence: what is wrong with a function, or that all cases are right.
 
     Parameters
     ----------
-    function : what a reader wrote, or what stands around it, called with the arguments of each case.
+    function : what a reader wrote.
     exercise : its name in ``cases.yaml``.
     real : the cases of the notebook's data.
-    name : of what the reader wrote, if ``function`` stands around it.
+    call : what stands around the function, called with the arguments of each case in its place.
+    dtype : of the tensors that are wanted, if one is asked for.
     """
-    print(f"{name or function.__name__} {verdict(function, [*small_cases(exercise), *real])}.")
+    if not callable(function):
+        print(f"{_shown(function)} is no function: give the check the name of yours, without brackets.")
+        return
+    name = getattr(function, "__name__", type(function).__name__)
+    print(f"{name} {verdict(call or function, [*small_cases(exercise), *real], function, dtype)}.")
 
 
-def verdict(function: Callable, cases: list[Case]) -> str:
-    """Say what is wrong with a function, the first case that it fails, or that all cases are right."""
-    for number, (name, arguments, wanted, why) in enumerate(cases):
-        given = name + _shown_arguments(arguments)
+def verdict(
+    function: Callable, cases: list[Case], written: Callable | None = None, dtype: torch.dtype | None = None
+) -> str:
+    """Say what is wrong with a function, the first case that it fails, or that all cases are right.
+
+    Parameters
+    ----------
+    written : what a reader wrote, if that is known: only then is a stub told from a missing return.
+    dtype : of the tensors that are wanted, if one is asked for.
+    """
+    for name, arguments, wanted, why in cases:
+        yours = f"is wrong: {name}{_shown_arguments(arguments)} yours"
         # Copies, so that code that writes into its arguments spoils nothing in the notebook.
-        copies = [each.clone() if isinstance(each, Tensor) else each for each in arguments]
+        copies = [each.clone() if isinstance(each, Tensor) else deepcopy(each) for each in arguments]
         try:
             found = function(*copies)
-        except NotImplementedError:
-            return UNWRITTEN
         except Exception as problem:
-            return f"is wrong: {given} yours stops with {type(problem).__name__}, {problem}"
-        if number == 0 and (found is None or found is ...):
+            if isinstance(problem, NotImplementedError) and not problem.args:  # those of PyTorch have some
+                return UNWRITTEN
+            return f"{yours} stops with {shorten(f'{type(problem).__name__}, {problem}', 200).rstrip('.,')}"
+        if found is ... or (found is None and wanted is not None and (written is None or _is_stub(written))):
             return UNWRITTEN
-        if not _same(found, wanted):
-            return f"is wrong: {given} {_compared(found, wanted)}: {why}"
+        mistake = _mistake(found, wanted, why) or _of_type(found, dtype) or _changed(copies, arguments)
+        if mistake:
+            return f"{yours} {mistake}"
     return f"is right in all {len(cases)} cases"
 
 
-def _same(found: Any, wanted: Any) -> bool:
-    if wanted is None:
-        return found is None
-    numbers, expected = _numbers(found), _numbers(wanted)
-    if numbers is None or numbers.shape != expected.shape:
-        return False
-    # What is worked out in float32, and in points, is off by more than the last digit of float64.
-    return torch.allclose(numbers, expected, rtol=1e-5, atol=1e-4, equal_nan=True)
+def _is_stub(function: Callable) -> bool:
+    """Tell whether a function is as short as one without a statement."""
+    code = getattr(function, "__code__", None)
+    return code is not None and len(code.co_code) == len((lambda: None).__code__.co_code)
 
 
-def _compared(found: Any, wanted: Any) -> str:
+def _mistake(found: Any, wanted: Any, why: str) -> str | None:
+    if found is None:
+        return None if wanted is None else "returns nothing: a return seems to be missing"
     numbers, expected = _numbers(found), _numbers(wanted)
-    if (
-        numbers is not None
-        and expected is not None
-        and numbers.shape == expected.shape
-        and numbers.numel() > FEW
-    ):
-        wrong = int((~torch.isclose(numbers, expected, equal_nan=True)).sum())
-        return f"yours differs at {wrong:,} of {numbers.numel():,} places"
-    return f"yours returns {_shown(found)}, wanted {_shown(wanted)}"
+    if numbers is not None and expected is not None and numbers.shape == expected.shape:
+        # What is worked out in float32, and in points, is off by more than the last digit of float64.
+        wrong = int((~torch.isclose(numbers, expected, rtol=1e-5, atol=1e-4, equal_nan=True)).sum())
+        if not wrong:
+            return None
+        if numbers.numel() > FEW:
+            return f"differs at {wrong:,} of {numbers.numel():,} places: {why}"
+    return f"returns {_shown(found)}, wanted {_shown(wanted)}: {why}"
+
+
+def _of_type(found: Any, dtype: torch.dtype | None) -> str | None:
+    parts = found if isinstance(found, tuple | list) else [found]
+    kinds = {str(getattr(each, "dtype", type(each).__name__)) for each in parts}
+    if dtype is None or kinds == {str(dtype)}:
+        return None
+    return f"returns values of type {', '.join(sorted(kinds))}, wanted a tensor of type {dtype}"
+
+
+def _changed(copies: list, originals: tuple) -> str | None:
+    for number, (now, before) in enumerate(zip(copies, originals, strict=True), start=1):
+        changed = not now.equals(before) if isinstance(before, pd.DataFrame) else _mistake(now, before, "")
+        if changed and not isinstance(before, str):
+            return f"changes its argument {number}: work on a copy"
+    return None
 
 
 def _numbers(value: Any) -> Tensor | None:
@@ -106,20 +144,22 @@ def _numbers(value: Any) -> Tensor | None:
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, pd.DataFrame) and value.size <= FEW:
+        return f"pd.DataFrame({value.to_dict('list')}, index={value.index.tolist()})"
     numbers = _numbers(value)
     if numbers is None:
-        return str(value)[:80]
-    if numbers.numel() > FEW:
-        return f"{tuple(numbers.shape)} numbers"
-    return _digits(numbers.tolist())
+        return shorten(str(value), 80)
+    return _digits(value) if numbers.numel() <= FEW else f"{tuple(numbers.shape)} numbers"
 
 
-def _digits(values: float | list) -> str:
-    return f"[{', '.join(map(_digits, values))}]" if isinstance(values, list) else f"{values:.4g}"
+def _digits(value: Any) -> str:
+    plain = value if isinstance(value, tuple | list) else torch.as_tensor(value).tolist()
+    if isinstance(plain, tuple | list):
+        return f"[{', '.join(map(_digits, plain))}]"
+    return f"{plain:.4g}" if isinstance(plain, float) else str(plain)
 
 
 def _shown_arguments(arguments: tuple) -> str:
     """Show what a reader can call the function with again, where that is short."""
-    numbers = [None if isinstance(each, str) else _numbers(each) for each in arguments]
-    short = all(each is not None and each.numel() <= FEW for each in numbers)
-    return f" ({', '.join(_digits(each.tolist()) for each in numbers)})" if short else ""
+    short = all(not isinstance(each, str) and 0 < np.asarray(each).size <= FEW for each in arguments)
+    return f" ({', '.join(map(_shown, arguments))})" if short else ""

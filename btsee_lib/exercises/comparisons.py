@@ -18,8 +18,9 @@ def check_soft_weights(function: Callable, excess: Tensor, steepness: float) -> 
     excess : float (b - 1, N), as in ``schemes.Known``.
     """
     wanted = SoftSurvivors(steepness).weights(Known(survivors=(excess < 0).all(0), excess=excess))
-    case = Case("for the samples of the figure", (excess, steepness), wanted, "the library weighs them so")
-    check(function, "soft_weights", [case])
+    none = Case("for no earlier branch", (torch.empty(0, 3), 10), [1, 1, 1], "who passes no branch weighs 1")
+    real = Case("for the samples of the figure", (excess, steepness), wanted, "the library weighs them so")
+    check(function, "soft_weights", [none, real])
 
 
 def check_may_be_best(function: Callable, low: Tensor) -> None:

@@ -1,6 +1,7 @@
 """Checks of notebooks 03 and 04: who stays, mismatch, one step of boosting, a threshold, a promise."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,7 +20,8 @@ def check_survivors(function: Callable, confidence: Tensor, predicted: Tensor, t
     confidence : float (N,); predicted : int64 (N,); thresholds : (K,).
     """
     real = confidence, predicted, thresholds
-    check(function, "survivors", [Case("for branch 1 on valid", real, ~leaves(*real), "these survive it")])
+    case = Case("for branch 1 on valid", real, ~leaves(*real), "these survive it")
+    check(function, "survivors", [case], dtype=torch.bool)
 
 
 def check_mismatch(function: Callable, branch_right: Tensor, backbone_right: Tensor, survive: Tensor) -> None:
@@ -32,9 +34,8 @@ def check_mismatch(function: Callable, branch_right: Tensor, backbone_right: Ten
     further = branch_right.double() - backbone_right.double()
     wanted = 100 * float(further.mean() - further[survive].mean())
     real = branch_right, backbone_right, survive
-    check(
-        function, "mismatch", [Case("for branch 2 on test", real, wanted, "that is its fall beyond difficulty")]
-    )
+    case = Case("for branch 2 on test", real, wanted, "that is its fall beyond difficulty")
+    check(function, "mismatch", [case])
 
 
 def check_boost_one_branch(
@@ -66,25 +67,31 @@ def check_boost_one_branch(
             lambda b, mask: fitted_thresholds(logits[b], {"valid": mask}, *calibration),
             lambda b, thresholds, split: ~who_stays(logits[b], everyone, thresholds)[split],
         )
-        return on and torch.cat([on[name] for name in everyone])
+        return _both(on)
 
     cases = []
     for number, said in logits.items():
         remain = who_remains(said, reached[number], labels, margins[number - 1], terms)
-        wanted = torch.cat(list(remain.values()))
-        cases.append(Case(f"for branch {number}", (number,), wanted, "the library lets others go on"))
+        cases.append(Case(f"for branch {number}", (number,), _both(remain), "the library lets others go on"))
 
     def on_any(part: str | int) -> Tensor | None:
         return _made_up_boosting(function)[part] if isinstance(part, str) else of_branch(part)
 
-    check(on_any, "boost_one_branch", cases, function.__name__)
+    check(function, "boost_one_branch", cases, on_any, torch.bool)
 
 
-def _made_up_boosting(function: Callable) -> dict[str, Tensor | None]:
+def _both(masks: Any) -> Any:
+    """Join the masks of both splits; what is no such dict stays what it is, for the sentence to show."""
+    if isinstance(masks, dict) and {"train", "valid"} <= set(masks):
+        return torch.cat([masks["train"], masks["valid"]])
+    return repr(masks) if isinstance(masks, Tensor) else masks  # which could be the same numbers
+
+
+def _made_up_boosting(function: Callable) -> dict[str, Any]:
     """Let a step of boosting run among five images a split, and note what it does to them."""
     reach = {"train": torch.tensor([1, 1, 1, 0, 1]) > 0, "valid": torch.tensor([1, 0, 1, 1, 1]) > 0}
     leave = {"train": torch.tensor([1, 0, 0, 0, 0]) > 0, "valid": torch.tensor([0, 0, 1, 0, 0]) > 0}
-    notes: dict[str, Tensor | None] = {"trained": None, "calibrated": None}
+    notes = {"trained": torch.ones(0) > 0, "calibrated": torch.ones(0) > 0}
 
     def note(name: str, mask: Tensor) -> str:
         notes[name] = mask.clone()
@@ -96,8 +103,7 @@ def _made_up_boosting(function: Callable) -> dict[str, Tensor | None]:
         lambda branch, mask: note("calibrated", mask),
         lambda branch, thresholds, split: leave[split].clone(),
     )
-    together = {"handed": on, "before": reach}
-    return notes | {name: each and torch.cat([each["train"], each["valid"]]) for name, each in together.items()}
+    return notes | {"handed": _both(on), "before": _both(reach)}
 
 
 def check_threshold(
@@ -125,8 +131,5 @@ def check_shortfall(function: Callable, predicted: Tensor, labels: Tensor, bars:
     predicted, labels : int64 (n,); bars : (K,), shares.
     """
     wanted = 100 * float(bars[predicted].double().mean() - (predicted == labels).double().mean())
-    check(
-        function,
-        "shortfall",
-        [Case("on test", (predicted, labels, bars), wanted, "every image weighs the same")],
-    )
+    case = Case("on test", (predicted, labels, bars), wanted, "every image weighs the same")
+    check(function, "shortfall", [case])

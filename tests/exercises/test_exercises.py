@@ -1,6 +1,7 @@
 """Each check lets the right solution pass, and tells each typical wrong one, by a part of its sentence."""
 
 import itertools
+import math
 
 import pandas as pd
 import pytest
@@ -36,6 +37,39 @@ def pair_from_the_end(clarity, cheap, strong, share):
     return answers
 
 
+def pair_of_rounded_share(clarity, cheap, strong, share):
+    return pair(clarity, cheap, strong, round(share * len(clarity)) / len(clarity))
+
+
+def pair_of_share_rounded_up(clarity, cheap, strong, share):
+    return pair(clarity, cheap, strong, math.ceil(share * len(clarity)) / len(clarity))
+
+
+def pair_of_all_equals(clarity, cheap, strong, share):
+    number = int(share * len(clarity))
+    lowest = clarity.sort(descending=True).values[number - 1] if number else INF
+    return torch.where(clarity >= lowest, cheap, strong)
+
+
+def pair_by_topk(clarity, cheap, strong, share):
+    clearest = clarity.topk(int(share * len(clarity))).indices
+    return strong.scatter(0, clearest, cheap[clearest])
+
+
+def pair_of_the_last_of_equals(clarity, cheap, strong, share):
+    return pair(clarity.flip(0), cheap.flip(0), strong.flip(0), share).flip(0)
+
+
+def pair_in_place(clarity, cheap, strong, share):
+    clearest = clarity.argsort(descending=True)[: int(share * len(clarity))]
+    strong[clearest] = cheap[clearest]
+    return strong
+
+
+def pair_as_floats(*arguments):
+    return pair(*arguments).float()
+
+
 def leaks(first, second):
     known = {tuple(image.flatten().tolist()) for image in first}
     return [position for position, image in enumerate(second) if tuple(image.flatten().tolist()) in known]
@@ -62,6 +96,18 @@ def leaks_within(first, second):
     return [n - len(first) for n in range(len(first), len(both)) if both[n] in both[:n]]
 
 
+def leaks_by_pair(first, second):
+    return [n for n, b in enumerate(second) for a in first if torch.equal(a, b)]
+
+
+def leaks_in_order_of_the_first(first, second):
+    return list(dict.fromkeys(n for a in first for n, b in enumerate(second) if torch.equal(a, b)))
+
+
+def leaks_as_tensor(first, second):
+    return (second[:, None] == first[None]).flatten(2).all(2).any(1).nonzero()[:, 0]
+
+
 def conv_macs(channels_in, channels_out, kernel, stride, padding, side):
     out = (side + 2 * padding - kernel) // stride + 1
     return out**2 * channels_out * channels_in * kernel**2
@@ -81,6 +127,16 @@ def conv_macs_one_channel(channels_in, channels_out, kernel, stride, padding, si
 
 def conv_macs_rounded_up(channels_in, channels_out, kernel, stride, padding, side):
     out = -(-(side + 2 * padding - kernel) // stride) + 1
+    return out**2 * channels_out * channels_in * kernel**2
+
+
+def conv_macs_rounded(channels_in, channels_out, kernel, stride, padding, side):
+    out = round((side + 2 * padding - kernel) / stride + 1)
+    return out**2 * channels_out * channels_in * kernel**2
+
+
+def conv_macs_rounded_before_the_first_place(channels_in, channels_out, kernel, stride, padding, side):
+    out = round((side + 2 * padding - kernel) / stride) + 1
     return out**2 * channels_out * channels_in * kernel**2
 
 
@@ -141,6 +197,18 @@ def survivors_of_class_zero(confidence, predicted, thresholds):
     return confidence < thresholds[0]
 
 
+def survivors_as_integers(*arguments):
+    return survivors_of(*arguments).long()
+
+
+def survivors_as_floats(*arguments):
+    return survivors_of(*arguments).float()
+
+
+def survivors_as_list(*arguments):
+    return survivors_of(*arguments).tolist()
+
+
 def mismatch(branch_right, backbone_right, survivors):
     falls = [each.double().mean() - each[survivors].double().mean() for each in (branch_right, backbone_right)]
     return 100 * (falls[0] - falls[1])
@@ -197,6 +265,33 @@ def boost_in_place(reach, fit, calibrate, leaving):
 
 def boost_forgets_to_return(reach, fit, calibrate, leaving):
     boost_one_branch(reach, fit, calibrate, leaving)
+
+
+def boost_as_integers(*arguments):
+    return {split: mask.long() for split, mask in boost_one_branch(*arguments).items()}
+
+
+def boost_as_pair(*arguments):
+    return tuple(boost_one_branch(*arguments).values())
+
+
+def boost_as_tensor(*arguments):
+    return torch.cat(boost_as_pair(*arguments))
+
+
+def boost_for_another_split(*arguments):
+    train, valid = boost_as_pair(*arguments)
+    return {"train": train, "test": valid}
+
+
+def boost_with_a_wrong_key(reach, fit, calibrate, leaving):
+    branch = fit(reach["train"])
+    thresholds = calibrate(branch, reach["valid"])
+    return {split: reach[split] & ~leaving(branch, thresholds, split) for split in ("train", "validation")}
+
+
+def boost_without_training(reach, fit, calibrate, leaving):
+    return boost_one_branch(reach, lambda mask: 1, calibrate, leaving)
 
 
 def threshold(confidence, correct, bar, min_support, above=lambda a, b: a >= b, first_miss=False, grouped=True):
@@ -288,6 +383,23 @@ def cascade_of_class_zero(confidence, predicted, backbone_predicted, thresholds)
     return cascade(confidence, predicted, backbone_predicted, thresholds[:, :1].expand_as(thresholds))
 
 
+def cascade_swapped(*arguments):
+    return cascade(*arguments)[::-1]
+
+
+def cascade_of_branch_one(confidence, predicted, backbone_predicted, thresholds):
+    return cascade(confidence, predicted, backbone_predicted, thresholds[:1].expand_as(thresholds))
+
+
+def cascade_as_floats(*arguments):
+    return tuple(each.float() for each in cascade(*arguments))
+
+
+def cascade_with_float_exits(*arguments):
+    labels, exits = cascade(*arguments)
+    return labels, exits.float()
+
+
 def cheapest_within(table, drop):
     allowed = table[table["valid_drop"] <= drop]
     return allowed["valid_reduction"].idxmax() if len(allowed) else None
@@ -312,6 +424,37 @@ def cheapest_or_error(table, drop):
     return table[table["valid_drop"] <= drop]["valid_reduction"].idxmax()
 
 
+def cheapest_by_test_reduction(table, drop):
+    allowed = table[table["valid_drop"] <= drop]
+    return allowed["reduction"].idxmax() if len(allowed) else None
+
+
+def cheapest_by_test_drop(table, drop):
+    allowed = table[table["drop"] <= drop]
+    return allowed["valid_reduction"].idxmax() if len(allowed) else None
+
+
+def cheapest_of_largest_drop(table, drop):
+    allowed = table[table["valid_drop"] <= drop]
+    return allowed["valid_drop"].idxmax() if len(allowed) else None
+
+
+def cheapest_without_gains(table, drop):
+    return cheapest_within(table[table["valid_drop"] >= 0], drop)
+
+
+def cheapest_by_distance(table, drop):
+    return cheapest_within(table.assign(valid_drop=table["valid_drop"].abs()), drop)
+
+
+def cheapest_row(table, drop):
+    return table.loc[cheapest_within(table, drop)]
+
+
+def cheapest_rows(table, drop):
+    return table[table["valid_drop"] <= drop]
+
+
 def paired_interval(first, second, draws):
     differences = 100 * (first - second)[draws].double().mean(1)
     return tuple(torch.quantile(differences, torch.tensor([0.025, 0.975]).double()))
@@ -329,6 +472,11 @@ def paired_interval_as_shares(first, second, draws):
 def paired_interval_of_90(first, second, draws):
     differences = 100 * (first - second)[draws].double().mean(1)
     return tuple(torch.quantile(differences, torch.tensor([0.05, 0.95]).double()))
+
+
+def paired_interval_by_order(first, second, draws):
+    differences = (100 * (first - second)[draws].double().mean(1)).sort().values
+    return differences[int(0.025 * len(draws))], differences[int(0.975 * len(draws))]
 
 
 def leave_early(image, stages, branches, thresholds):
@@ -362,6 +510,24 @@ def leave_by_class_zero(image, stages, branches, thresholds):
 
 def leave_above(image, stages, branches, thresholds):
     return leave_early(image, stages, branches, thresholds + 1e-6)
+
+
+def leave_from_the_image(image, stages, branches, thresholds):
+    return leave_early(image, [lambda _, stage=stage: stage(image) for stage in stages], branches, thresholds)
+
+
+def leave_by_thresholds_of_branch_one(image, stages, branches, thresholds):
+    return leave_early(image, stages, branches, thresholds[:1].expand_as(thresholds))
+
+
+def leave_by_any_class(image, stages, branches, thresholds):
+    feature_map = image
+    for exit_number, branch in enumerate(branches):
+        feature_map = stages[exit_number](feature_map)
+        probability = branch(feature_map)[0].softmax(0)
+        if (probability >= thresholds[exit_number]).any():
+            return int(probability.argmax()), exit_number
+    return int(stages[-1](feature_map)[0].argmax()), len(branches)
 
 
 def break_even(stages, branches):
@@ -402,6 +568,40 @@ def unexplained_below(exits, others, gaps, tolerance):
     return unexplained(exits, others, gaps, 0.99 * tolerance)
 
 
+def unexplained_unless(explained):
+    """Count who leaves elsewhere, but for those that a function of exits and of what is near explains."""
+
+    def count(exits, others, gaps, tolerance):
+        return int(((exits != others) & ~explained(exits, others, gaps.abs() <= tolerance)).sum())
+
+    return count
+
+
+def near_up_to(branches, near):
+    return (near & (torch.arange(len(near))[:, None] <= branches)).any(0)
+
+
+def near_at(branches, near):
+    return near.gather(0, branches.clamp(max=len(near) - 1)[None])[0]
+
+
+unexplained_if_near_anywhere = unexplained_unless(lambda exits, others, near: near.any(0))
+unexplained_if_near_everywhere = unexplained_unless(lambda exits, others, near: near.all(0))
+unexplained_up_to_the_later = unexplained_unless(lambda a, b, near: near_up_to(torch.maximum(a, b), near))
+unexplained_up_to_the_earlier = unexplained_unless(lambda a, b, near: near_up_to(torch.minimum(a, b), near))
+unexplained_at_the_later = unexplained_unless(lambda a, b, near: near_at(torch.maximum(a, b), near))
+unexplained_at_exits = unexplained_unless(lambda exits, others, near: near_at(exits, near))
+unexplained_at_others = unexplained_unless(lambda exits, others, near: near_at(others, near))
+unexplained_at_exits_but_the_last = unexplained_unless(
+    lambda exits, others, near: near_at(exits, near) | (exits == len(near))
+)
+
+
+def unexplained_without_abs(exits, others, gaps, tolerance):
+    parted = (exits != others).nonzero()[:, 0]
+    return int((gaps[exits.minimum(others)[parted], parted] > tolerance).sum())
+
+
 def tail(images, times, share):
     order = times.argsort()
     return times[order][images[order].cumsum(0) >= share * images.sum()][0]
@@ -409,6 +609,14 @@ def tail(images, times, share):
 
 def tail_unsorted(images, times, share):
     return times[images.cumsum(0) >= share * images.sum()][0]
+
+
+def tail_of_sorted_times(images, times, share):
+    return times.sort().values[images.cumsum(0) >= share * images.sum()][0]
+
+
+def tail_of_both_sorted(images, times, share):
+    return times.sort().values[images.sort().values.cumsum(0) >= share * images.sum()][0]
 
 
 def tail_above(images, times, share):
@@ -448,6 +656,14 @@ def changes_sides_if_near(confidence, thresholds):
     return (confidence - thresholds).abs() < 0.00195
 
 
+def changes_sides_above(confidence, thresholds):
+    return (confidence > thresholds) != (confidence.bfloat16() > thresholds)
+
+
+def changes_sides_as_integers(*arguments):
+    return changes_sides(*arguments).int()
+
+
 def soft_weights(excess, steepness):
     return torch.sigmoid(-steepness * excess).prod(0)
 
@@ -468,6 +684,17 @@ def soft_weights_without_steepness(excess, steepness):
     return torch.sigmoid(-10 * excess).prod(0)
 
 
+def soft_weights_of_some_branch(excess, steepness):
+    weights = torch.sigmoid(-steepness * excess[0])
+    for each in excess[1:]:
+        weights = weights * torch.sigmoid(-steepness * each)
+    return weights
+
+
+def soft_weights_by_exp(excess, steepness):
+    return (1 / (1 + torch.exp(steepness * excess))).prod(0)
+
+
 def may_be_best(low):
     return [j for j in range(len(low)) if not (low[:, j] > 0).any()]
 
@@ -484,9 +711,22 @@ def may_be_best_only_if_ahead_of_all(low):
     return [i for i in range(len(low)) if (low[i][~low[i].isnan()] > 0).all()]
 
 
+def may_be_best_of_those_in_the_race(low):
+    race = list(range(len(low)))
+    for j in range(len(low)):
+        if any(low[i, j] > 0 for i in race):
+            race.remove(j)
+    return race
+
+
+def may_be_best_unless_beaten_by_one_that_may(low):
+    beaten = (low > 0).any(0)
+    return [j for j in range(len(low)) if not (low[~beaten, j] > 0).any()]
+
+
 SOLUTIONS = {
-    "pair": [pair],
-    "leaks": [leaks],
+    "pair": [pair, pair_by_topk, pair_of_the_last_of_equals],
+    "leaks": [leaks, leaks_as_tensor],
     "conv_macs": [conv_macs],
     "recall": [recall],
     "reduction": [reduction],
@@ -504,7 +744,7 @@ SOLUTIONS = {
     "tail": [tail],
     "weights": [weights],
     "changes_sides": [changes_sides],
-    "soft_weights": [soft_weights],
+    "soft_weights": [soft_weights, soft_weights_by_exp],
     "may_be_best": [may_be_best],
 }
 WRONG = {
@@ -512,18 +752,27 @@ WRONG = {
         pair_unclear: "the clearest half takes the cheap answer",
         pair_by_threshold: "no threshold",
         pair_from_the_end: "a share of 0",
+        pair_of_rounded_share: "yours returns [1, 2, 1, 2], wanted [1, 2, 2, 2]: int(0.45 * 4) is 1",
+        pair_of_share_rounded_up: "int(0.45 * 4) is 1",
+        pair_of_all_equals: "two of four leave",
+        pair_in_place: "yours changes its argument 3: work on a copy",
+        pair_as_floats: "of type torch.float32, wanted a tensor of type torch.int64",
     },
     "leaks": {
         leaks_by_position: "at another position",
         leaks_by_sum: "pixel for pixel",
         leaks_once: "every copy counts",
         leaks_within: "nothing of the first set has leaked",
+        leaks_by_pair: "yours returns [1, 1], wanted [1]: each position stands in the list once",
+        leaks_in_order_of_the_first: "yours returns [2, 0], wanted [0, 2]: the positions are wanted ascending",
     },
     "conv_macs": {
         conv_macs_of_input: "pixels of the output",
         conv_macs_unpadded: "for one channel",
         conv_macs_one_channel: "reads every input channel",
         conv_macs_rounded_up: "a rest of a step",
+        conv_macs_rounded: "yours returns 144, wanted 81: a rest of a step gives no pixel",
+        conv_macs_rounded_before_the_first_place: "yours returns 81, wanted 36: a rest of a step",
     },
     "recall": {
         precision: "not by the answers",
@@ -540,6 +789,9 @@ WRONG = {
         survivors_at_threshold: "who reaches it leaves",
         survivors_swapped: "true is who stays",
         survivors_of_class_zero: "of the class that is named",
+        survivors_as_integers: "of type torch.int64, wanted a tensor of type torch.bool",
+        survivors_as_floats: "of type torch.float32, wanted a tensor of type torch.bool",
+        survivors_as_list: "of type bool, wanted a tensor of type torch.bool",
     },
     "mismatch": {
         mismatch_as_share: "yours returns 0.25, wanted 25",
@@ -547,11 +799,17 @@ WRONG = {
         mismatch_on_survivors_only: "the branch falls by 50 points",
     },
     "boost_one_branch": {
-        boost_on_all: "what it trains on: yours returns [1, 1, 1, 1, 1], wanted [1, 1, 1, 0, 1]",
+        boost_on_all: "(trained on) yours returns [True, True, True, True, True], wanted [True, True",
         boost_calibrated_on_all: "only validation images that reach",
         boost_revives: "who reached the branch and does not leave",
         boost_in_place: "make new masks",
-        boost_forgets_to_return: "yours returns None, wanted [0, 1, 1, 0, 1, 1, 0, 0, 1, 1]",
+        boost_forgets_to_return: "yours returns nothing: a return seems to be missing",
+        boost_as_integers: "of type torch.int64, wanted a tensor of type torch.bool",
+        boost_as_pair: "wanted [False, True, True, False, True, True, False, False, True, True]",
+        boost_as_tensor: "yours returns tensor([False,",
+        boost_for_another_split: "yours returns {'train': tensor([False,",
+        boost_with_a_wrong_key: "(handed on: training, then validation) yours stops with",
+        boost_without_training: "(trained on) yours returns [], wanted [True",
     },
     "threshold": {
         threshold_stops_early: "the first miss does not end the search",
@@ -571,39 +829,65 @@ WRONG = {
     "cascade": {
         cascade_overruled: "the first one that is sure decides",
         cascade_above: "who reaches it leaves",
-        cascade_from_one: "exits count from 0",
+        cascade_from_one: "they count from 0",
         cascade_of_class_zero: "of the class that is named",
+        cascade_swapped: "yours returns [[0, 2], [1, 0]], wanted [[1, 0], [0, 2]]: labels first",
+        cascade_of_branch_one: "each branch has thresholds of its own",
+        cascade_as_floats: "of type torch.float32, wanted a tensor of type torch.int64",
+        cascade_with_float_exits: "of type torch.float32, torch.int64, wanted a tensor of type torch.int64",
     },
     "cheapest": {
-        cheapest_on_test: "test is only reported",
+        cheapest_on_test: "yours returns 10, wanted 11: of rows 10 to 12",
         cheapest_below: "a drop of 0.5 is within 0.5",
-        cheapest_position: "the index of the one that saves most",
-        cheapest_or_error: "], 0.1) yours stops with ValueError",
+        cheapest_position: "yours returns 1, wanted 11",
+        cheapest_or_error: "index=[10, 11, 12, 13]), 0.1) yours stops with ValueError",
+        cheapest_by_test_reduction: "yours returns 10, wanted 11: of rows 10 to 12",
+        cheapest_by_test_drop: "yours returns 12, wanted 11: choose by the columns of valid",
+        cheapest_of_largest_drop: "(pd.DataFrame({'valid_drop': [0.2, 0.5, 0.8, 3.0], 'valid_reduction'",
+        cheapest_without_gains: "yours returns 11, wanted 10: a drop below zero is a gain",
+        cheapest_by_distance: "yours returns 11, wanted 10: a drop below zero is a gain",
+        cheapest_row: "Name: 11, dtype: [...], wanted 11: of rows 10 to 12",
+        cheapest_rows: "yours returns pd.DataFrame({'valid_drop': [0.2, 0.5, 0.8], ",
     },
     "paired_interval": {
         unpaired_interval: "both must see the same draw",
         paired_interval_as_shares: "wanted [2.5, 97.5]",
         paired_interval_of_90: "the 2.5th and the 97.5th",
+        paired_interval_by_order: "percentile are interpolated between them",
     },
     "leave_early": {
-        leave_after_all: "yours returns [1, 0, 3], wanted [1, 0, 1]: once it has left no later stage runs",
+        leave_after_all: "yours returns [1, 0, 0, 1, 2], wanted [1, 0, 0]: branch 1 is sure",
         leave_by_logits: "a softmax probability",
         leave_by_class_zero: "of the class that is named",
         leave_above: "who reaches it leaves",
+        leave_from_the_image: "yours returns [1, 2, 0, 0, 0], wanted [1, 2, 0, 1, 2]: no branch is sure",
+        leave_by_thresholds_of_branch_one: "each branch has thresholds of its own",
+        leave_by_any_class: "of the class that is named",
     },
     "break_even": {
-        break_even_with_its_own: "not its own",
+        break_even_with_its_own: "saves the stages behind it, 2 + 2",
         break_even_in_percent: "yours returns [25, 50], wanted [0.25, 0.5]",
         break_even_at_most_one: "above 1 it never pays",
     },
     "unexplained": {
         unexplained_all: "rounding explains it",
         unexplained_at_any_branch: "rounding explains it",
+        unexplained_if_near_anywhere: "yours returns 0, wanted 2: only the branch where the ways part",
+        unexplained_if_near_everywhere: "yours returns 1, wanted 0: rounding explains it",
+        unexplained_up_to_the_later: "yours returns 0, wanted 2: only the branch where the ways part",
+        unexplained_up_to_the_earlier: "yours returns 1, wanted 2: only the branch where the ways part",
+        unexplained_at_the_later: "yours returns 1, wanted 0: rounding explains it",
+        unexplained_at_exits: "yours returns 1, wanted 0",
+        unexplained_at_others: "yours returns 1, wanted 0",
+        unexplained_at_exits_but_the_last: "yours returns 0, wanted 1: -0.3 is more than rounding moves",
+        unexplained_without_abs: "yours returns 0, wanted 1: -0.3 is more than rounding moves",
         unexplained_above: "below the threshold counts as above it",
         unexplained_below: "within the tolerance means up to it",
     },
     "tail": {
         tail_unsorted: "sort the exits by their time first",
+        tail_of_sorted_times: "yours returns 2, wanted 1: 80 of 100 leave within 1",
+        tail_of_both_sorted: "90 of 100 are enough",
         tail_above: "at least means that 90 of 100 are enough",
         tail_of_exits: "90 of 100 are enough",
     },
@@ -615,17 +899,22 @@ WRONG = {
     "changes_sides": {
         changes_sides_both_rounded: "the threshold stays what it is",
         changes_sides_if_near: "stays on its side",
+        changes_sides_above: "yours returns [False, False], wanted [True, True]: who reaches",
+        changes_sides_as_integers: "of type torch.int32, wanted a tensor of type torch.bool",
     },
     "soft_weights": {
-        soft_weights_turned: "who lies far below the threshold stays",
+        soft_weights_turned: "1 far below it and 0 far above it",
         soft_weights_of_the_last: "are multiplied",
         soft_weights_averaged: "are multiplied",
         soft_weights_without_steepness: "the steepness times the distance",
+        soft_weights_of_some_branch: "for no earlier branch yours stops with IndexError",
     },
     "may_be_best": {
         may_be_best_by_row: "then each may be the best",
         may_be_best_at_zero: "zero is not ahead",
         may_be_best_only_if_ahead_of_all: "then each may be the best",
+        may_be_best_of_those_in_the_race: "yours returns [0, 2], wanted [0]: position 1 is ahead of 2",
+        may_be_best_unless_beaten_by_one_that_may: "yours returns [0, 2], wanted [0]: position 1 is ahead of 2",
     },
 }
 
@@ -704,6 +993,19 @@ def test_an_unwritten_solution_stops_nothing(exercise, data, capsys):
     def stub(*arguments): ...
 
     assert told(stub, exercise, data, capsys).startswith("stub is not written yet")
+
+
+@pytest.mark.parametrize("exercise", SOLUTIONS)
+def test_what_is_no_function_stops_nothing(exercise, data, capsys):
+    assert told([1, 2], exercise, data, capsys).startswith("[1, 2] is no function: ")
+
+
+@pytest.mark.parametrize("exercise", SOLUTIONS)
+def test_a_forgotten_return_is_told_from_a_stub(exercise, data, capsys):
+    def mine(*arguments):
+        SOLUTIONS[exercise][0](*arguments)
+
+    assert told(mine, exercise, data, capsys).endswith("yours returns nothing: a return seems to be missing.")
 
 
 def test_what_is_right_on_small_cases_only_fails_on_the_data_of_the_notebook(data, capsys):
