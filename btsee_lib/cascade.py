@@ -138,30 +138,21 @@ class Cascade(nn.Module):
                 # How many go on decides the next shapes, so the host waits for a GPU here.
                 staying = leaves(sure, predicted, self.thresholds[b]).logical_not().nonzero().flatten()
                 remaining, feature_map = remaining[staying], feature_map[staying]
-        if (
-            not torch.cat(told).isfinite().all()
-        ):  # of every exit: nan leaves nowhere, and the next would hide it
-            raise ValueError(
-                "the cascade's answers are no numbers, its weights are damaged: load or train it again"
-            )
+        if not torch.cat(told).isfinite().all():  # nan leaves nowhere, and the next exit overwrites it
+            raise ValueError("the answers are no numbers, the weights are damaged: load or train them again")
         return Exits(label, exit_taken, confidence)
 
     def _check(self, images: Tensor) -> list[bool]:
-        # Someone may have set other thresholds, or another mode.
+        """Refuse what gives no right answers, such as thresholds that were set later; tell who is closed."""
         check_thresholds(self.thresholds, len(self.branches), self.backbone.num_classes, values=False)
         if any(module.training for module in (self, *self.branches, *self.backbone.stages)):
-            raise ValueError(
-                "the cascade is in training mode, in which it answers otherwise: call eval() first"
-            )
+            raise ValueError("the cascade is in training mode, and would answer otherwise: call eval() first")
         if not isinstance(images, Tensor):
             raise ValueError(f"images are of the type {type(images).__name__}: give a tensor, normalised")
-        shape = self.image_shape or tuple(images.shape[1:])
-        kind = self.thresholds.dtype
-        if images.ndim != 4 or tuple(images.shape[1:]) != shape or images.dtype != kind:
-            expected = (
-                f"{str(kind).removeprefix('torch.')} (N, {', '.join(map(str, self.image_shape or 'CHW'))})"
-            )
-            raise ValueError(f"images are {images.dtype} {tuple(images.shape)}: expected normalised {expected}")
+        shape, kind = tuple(images.shape), self.thresholds.dtype
+        if len(shape) != 4 or shape[1:] != (self.image_shape or shape[1:]) or images.dtype != kind:
+            expected = f"{kind} (N, {', '.join(map(str, self.image_shape or 'CHW'))})".removeprefix("torch.")
+            raise ValueError(f"images are {images.dtype} {shape}: expected normalised {expected}")
         if len(images) == 0:
             return []
         # All that the host must know of the values in one piece, since it waits for each.
@@ -172,7 +163,5 @@ class Cascade(nn.Module):
         if not (low > -torch.inf and high < torch.inf):  # nan is neither
             raise ValueError("images hold pixels that are not finite: leave them out")
         if max(-low, high) > RAW:
-            raise ValueError(
-                f"images hold pixels from {low:g} to {high:g}: expected normalised ones, not raw ones"
-            )
+            raise ValueError(f"images hold pixels from {low:g} to {high:g}: expected normalised, not raw ones")
         return closed

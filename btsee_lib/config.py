@@ -111,7 +111,7 @@ class EvaluationParameters(Section):
     seed: Seed
     resamples: Annotated[Int, Field(ge=10)]
     confidence: Annotated[Float, Field(gt=0.5, lt=1)]
-    max_drops: Annotated[list[Annotated[Float, Field(gt=0, le=100)]], Field(min_length=1)]
+    max_drops: Annotated[list[Annotated[Float, Field(gt=0, le=100)]], Field(min_length=1), Distinct]
 
 
 class DeploymentParameters(Section):
@@ -201,8 +201,9 @@ def read_yaml(path: Path) -> dict:
     """Read a file of sections; what cannot be read is named with its remedy."""
     try:
         everything = yaml.load(path.read_text(), _EachKeyOnce)
-    except FileNotFoundError:
-        raise ParameterError(f"{path} does not exist: restore it with 'git checkout params.yaml'") from None
+    except (FileNotFoundError, IsADirectoryError):
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise ParameterError(f"{path} {what}: restore it with 'git checkout params.yaml'") from None
     except UnicodeDecodeError:
         raise ParameterError(f"{path.name} is not text: restore it with 'git checkout params.yaml'") from None
     except RecursionError:
@@ -213,6 +214,8 @@ def read_yaml(path: Path) -> dict:
         place = getattr(problem, "problem_mark", None)
         line = f", line {place.line + 1}" if place else ""
         raise ParameterError(f"{path.name}{line}: this is not valid YAML: correct the line") from None
+    except ValueError:  # of Python's int and date
+        raise ParameterError(f"{path.name} holds a number or a date that cannot be one: correct it") from None
     if not isinstance(everything, dict):
         raise ParameterError(f"{path.name} holds no sections: restore it with 'git checkout params.yaml'")
     return everything

@@ -6,7 +6,7 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))  # two modules of btsee_lib, without torch
 
-from btsee_lib.data.preparation import FORMATS, PREPARATION, prepare  # noqa: E402
+from btsee_lib.data.preparation import FORMATS, MOST_BYTES, PREPARATION, prepare  # noqa: E402
 from btsee_lib.deployment.onnx_runner import OnnxCascade, OnnxFileError  # noqa: E402
 from btsee_lib.errors import DataError  # noqa: E402
 
@@ -21,6 +21,8 @@ def classify(path: Path, model: Path) -> str:
         channels, height, width = told["image_shape"]
         if not path.is_file():
             sys.exit(f"{path} is no file: name a picture")
+        if path.stat().st_size > MOST_BYTES:
+            sys.exit(f"{path} is over {MOST_BYTES // 2**20} MB: name a smaller picture")
         pixels, _ = prepare(path.read_bytes(), (width, height), channels)
         answer = cascade.predict(pixels[None])
     except DataError as problem:

@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -168,6 +170,45 @@ def test_thresholds_that_are_loaded_close_and_open_branches(backbone, branches, 
     loaded.predict(images)
     assert "branch 1" in calls
     assert "branch 2" not in calls
+
+
+def test_thresholds_that_are_set_later_close_and_open_branches(
+    backbone, branches, images, cascade_case, expected
+):
+    changed = Cascade(backbone, branches, torch.full((3, 10), torch.inf))
+    changed.thresholds = cascade_case["thresholds"].clone()
+    assert_same(changed.predict(images), expected)
+
+
+@pytest.mark.parametrize(
+    "wrong", [torch.zeros(3, 9), torch.zeros(3, 12), torch.zeros(2, 10), None, torch.zeros(3, 10).to_sparse()]
+)
+def test_thresholds_that_are_set_later_and_do_not_fit_are_refused(
+    backbone, branches, cascade_case, images, wrong
+):
+    changed = Cascade(backbone, branches, cascade_case["thresholds"])
+    changed.thresholds = wrong
+    with pytest.raises(ValueError, match=r"^thresholds are .*: expected \(3, 10\)$"):
+        changed.predict(images)
+
+
+@pytest.mark.parametrize("part", ["", "backbone", "branches.1"])
+def test_training_mode_is_refused_since_it_answers_otherwise(backbone, branches, cascade_case, images, part):
+    cascade = Cascade(copy.deepcopy(backbone), copy.deepcopy(branches), cascade_case["thresholds"])
+    cascade.get_submodule(part).train()
+    with pytest.raises(ValueError, match="in training mode, and would answer otherwise: call eval"):
+        cascade.predict(images)
+
+
+def test_nan_of_a_branch_that_a_later_exit_would_overwrite_is_refused(backbone, branches, cascade_case, images):
+    damaged = copy.deepcopy(branches)
+    next(damaged[0].parameters()).fill_(torch.nan)
+    with pytest.raises(ValueError, match="the answers are no numbers, the weights are damaged"):
+        Cascade(backbone, damaged, cascade_case["thresholds"]).predict(images)
+    unsure = cascade_case["confidence"].clone()
+    unsure[1, 7] = torch.nan
+    with pytest.raises(ValueError, match="confidences hold nan: the branches are damaged"):
+        simulate(**cascade_case | {"confidence": unsure})
 
 
 def test_a_cascade_is_in_evaluation_mode_from_the_start(backbone, branches, cascade_case, images, expected):

@@ -98,6 +98,18 @@ def test_the_file_at_the_root_is_read_from_a_sub_folder(write, workspace, monkey
     assert params("branches").epochs == 17
 
 
+@pytest.mark.parametrize("value", ["9" * 5000, "2020-13-45"])
+def test_a_number_or_date_that_cannot_be_one_ends_in_a_sentence(tmp_path, value):
+    path = tmp_path / "params.yaml"
+    path.write_text(f"data: {{seed: {value}}}\n")
+    assert "params.yaml holds a number or a date that cannot be one" in message_of("data", path)
+
+
+def test_parameters_that_are_a_folder_are_told_from_missing_ones(tmp_path):
+    assert f"{tmp_path} is a folder: restore it with" in message_of("data", tmp_path)
+    assert "does not exist: restore it with" in message_of("data", tmp_path / "params.yaml")
+
+
 def test_parameters_cannot_be_changed_after_reading(write):
     section = params("branches", write())
     with pytest.raises(ValueError, match="frozen"):
@@ -152,6 +164,7 @@ def test_a_float_may_be_written_in_any_notation(write, written):
         ("boosting", "class_margins", [0.0, 1.5]),
         ("boosting", "min_support", 0),
         ("evaluation", "confidence", 95),
+        ("evaluation", "max_drops", [1.0, 1.0]),
     ],
 )
 def test_a_wrong_value_is_refused_by_key_and_value(write, section, key, value):

@@ -8,6 +8,7 @@ One split is a table with a row an image, in its order: ``label`` (a number), ``
 its index where the image lies on the shelf.
 """
 
+import unicodedata
 from collections import Counter
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import pandas as pd
 from btsee_lib.data.arrivals import Arrivals
 from btsee_lib.data.duplicates import SPLITS
 from btsee_lib.data.image_files import NO_PICTURE
+from btsee_lib.data.sources import IN_HIDDEN
 from btsee_lib.data.splits import stratified_split, valid_number
 from btsee_lib.errors import DataError
 
@@ -39,10 +41,12 @@ def arrange(arrivals: Arrivals, source: Path, seed: int) -> tuple[dict[str, pd.D
     ------
     DataError
         If a split or a class of one is missing, a class is too small to be split, pictures of a class cannot
-        be read at all, or class folders of one split, or of data that come unsplit, stand in several places.
+        be read at all, class folders of one split, or of data that come unsplit, stand in several places or
+        beside the splits, or two classes look alike.
     """
     table = pd.DataFrame(arrivals.rows, columns=["split", "class", "name", "digest", "above"])
     if table["split"].any():  # what stands beside the folders of the splits belongs to none
+        _check_beside(table, source)
         table = _without(table, table["split"] == "", BESIDE, arrivals)
     # An archive may hold a name again: what is unpacked last stays.
     table = _without(table, table.duplicated(["above", "class", "name"], keep="last"), TWICE, arrivals)
@@ -50,6 +54,7 @@ def arrange(arrivals: Arrivals, source: Path, seed: int) -> tuple[dict[str, pd.D
     for split, part in table.groupby("split"):
         _check_place(part, split, source)
     classes = sorted(table["class"].unique())
+    _check_alike(classes, source)
     table["label"] = np.searchsorted(classes, table["class"])
     parts = {split: _shuffled(part, seed) for split, part in table.groupby("split")}
     missing = [split for split in ("train", "test") if split not in parts]
@@ -89,10 +94,32 @@ def _check_unread(table: pd.DataFrame, arrivals: Arrivals, source: Path) -> None
     """Stop where a class would be missing in silence, since what would be its pictures cannot be read."""
     classes, splits = set(table["class"]) | {""}, set(table["split"])
     for (split, label, why), number in arrivals.left_out.items():
-        if label not in classes and why not in (NO_PICTURE, BESIDE) and (split or "" in splits):
+        if label not in classes and why not in (NO_PICTURE, BESIDE, IN_HIDDEN) and (split or "" in splits):
             raise DataError(
                 f"{source}: the class '{label}' has no picture that can be read, {number:,} left out ({why}): "
                 "convert them to JPEG or PNG, or remove the folder of the class"
+            )
+
+
+def _check_beside(table: pd.DataFrame, source: Path) -> None:
+    """Stop where whole class folders belong to no split: they may be one under a name that is not known."""
+    beside = table[(table["split"] == "") & table["class"].isin(table["class"][table["split"] != ""])]
+    if len(beside):
+        place = "/".join(filter(None, beside.iloc[0][["above", "class"]]))
+        raise DataError(
+            f"{source}: the class folder '{place}' stands beside train/, valid/ and test/: "
+            "move its pictures into one of these, or remove it"
+        )
+
+
+def _check_alike(classes: list[str], source: Path) -> None:
+    known = {}
+    for name in classes:
+        other = known.setdefault(unicodedata.normalize("NFC", name).strip(), name)
+        if other != name:
+            raise DataError(
+                f"{source}: the classes {other!a} and {name!a} look alike: give them other names, or put their "
+                "pictures into one folder"
             )
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from btsee_lib.data.preparation import prepare
+from btsee_lib.data.preparation import MOST_BYTES, prepare
 from btsee_lib.data.sources import LEADS_OUT, contents_of
 from btsee_lib.errors import DataError
 
@@ -19,8 +19,9 @@ SUFFIXES = frozenset(
     ".png .apng .jpg .jpeg .jpe .jfif .mpo .bmp .gif .webp .tif .tiff .ppm .pgm .pbm .pnm".split()
 )
 NOTES = frozenset(".txt .xml .json .csv .tsv .yaml .yml .md .html .log .py .ipynb .mat .db .ini".split())
-MOST_BYTES = 2**26
 NO_PICTURE = "no picture by its name"
+OUTSIDE = "outside the class folders"
+HIDDEN = "hidden by the dot before its name"
 OTHER_KIND = "of a kind that is not read"
 TOO_LARGE = f"over {MOST_BYTES // 2**20} MB"
 
@@ -61,8 +62,11 @@ def find_pictures(source: Path) -> Iterator[Picture]:
 def _why_not(name: str, size: int) -> str:
     path = PurePosixPath(name)
     suffix = path.suffix.lower()
-    if path.name.startswith(".") or suffix in NOTES:
+    is_hidden = path.name.startswith(".")
+    if suffix in NOTES or (is_hidden and suffix not in SUFFIXES):
         return NO_PICTURE
+    if is_hidden:
+        return HIDDEN
     if ".." in path.parts:
         return LEADS_OUT
     if suffix not in SUFFIXES:
@@ -77,7 +81,7 @@ def _placed(parts: list[str], content: bytes | None, why: str) -> Picture:
             above, within = "/".join(parts[: position + 1]), "/".join(parts[position + 2 :])
             return Picture(split, parts[position + 1], within, content, above, why)
     if len(parts) < 2:
-        return Picture("", "", parts[-1], None, why=why or NO_PICTURE)  # outside the folders of the classes
+        return Picture("", "", parts[-1], None, why=why or OUTSIDE)
     return Picture("", parts[-2], parts[-1], content, "/".join(parts[:-2]), why)
 
 

@@ -4,6 +4,7 @@ Needs numpy and Pillow only, so it goes where torch does not.
 """
 
 import io
+import warnings
 from contextlib import nullcontext
 from threading import Lock
 
@@ -16,8 +17,10 @@ FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")  # what needs no 
 GREY_MODES = frozenset(("1", "L", "LA", "I;16", "I;16B", "I;16L"))
 BITS_PER_SAMPLE = 258  # a tag of TIFF
 
+MOST_BYTES = 2**26  # of a file
 LARGE = 25_000_000  # pixels: a picture of more takes hundreds of MB while it is decoded, so one at a time
 ONE_LARGE = Lock()
+STRIP = 1_000_000  # pixels that are put onto white at a time: of the whole, there would be three copies
 
 # Goes with a model, for whoever prepares pictures by other means.
 PREPARATION = {
@@ -51,12 +54,15 @@ def prepare(content: bytes, size: tuple[int, int] | None = None, channels: int =
         Of nearly any kind, from Pillow, if it is damaged or no picture.
     """
     try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as opened:
+        with (
+            warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning),
+            Image.open(io.BytesIO(content), formats=FORMATS) as opened,
+        ):
             with ONE_LARGE if opened.width * opened.height > LARGE else nullcontext():
                 image = _eight_bits(opened)
                 ImageOps.exif_transpose(image, in_place=True)
                 grey = image.mode in GREY_MODES
-                image = _in_mode(_onto_white(image), "L" if channels == 1 else "RGB")
+                image = _onto_white(image, "L" if channels == 1 else "RGB")
                 if size is not None:
                     image = image.resize(size, Image.Resampling.BILINEAR)
             return np.ascontiguousarray(np.atleast_3d(np.asarray(image)).transpose(2, 0, 1)), grey
@@ -79,14 +85,14 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     return upper
 
 
-def _in_mode(image: Image.Image, mode: str) -> Image.Image:
-    """Convert; what has the mode already is not copied, as Pillow would."""
-    return image if image.mode == mode else image.convert(mode)
-
-
-def _onto_white(image: Image.Image) -> Image.Image:
+def _onto_white(image: Image.Image, mode: str) -> Image.Image:
+    """Convert, transparency onto white; what has the mode already is not copied, as Pillow would."""
     if not image.has_transparency_data:
-        return image
-    white = Image.new("RGBA", image.size, "white")
-    white.alpha_composite(_in_mode(image, "RGBA"))
-    return white
+        return image if image.mode == mode else image.convert(mode)
+    whole, height = Image.new(mode, image.size), max(1, STRIP // image.width)
+    for top in range(0, image.height, height):
+        strip = image.crop((0, top, image.width, min(top + height, image.height))).convert("RGBA")
+        white = Image.new("RGBA", strip.size, "white")
+        white.alpha_composite(strip)
+        whole.paste(white.convert(mode), (0, top))
+    return whole

@@ -59,7 +59,10 @@ def load_splits(
     if name not in DATA_SETS:
         raise DataError(f"unknown data set '{name}': use one of {', '.join(DATA_SETS)}")
     known = inspect.signature(DATA_SETS[name]).parameters
-    options = {"path": path, "image_size": image_size}
+    _check_numbers(seed=seed, limit=limit, image_size=image_size)
+    if path is not None and not (isinstance(path, str | Path) and str(path)):
+        raise DataError(f"data.path is {path!r}: name a folder or an archive")
+    options = {"path": path and Path(path), "image_size": image_size}
     unknown = [key for key, value in options.items() if value is not None and key not in known]
     if unknown:
         raise DataError(f"data.{unknown[0]} has no meaning for the data set '{name}': set it to null")
@@ -69,6 +72,13 @@ def load_splits(
     if drop_test_duplicates:
         splits = without_test_duplicates(splits)
     return splits if limit is None else _limited(splits, limit)
+
+
+def _check_numbers(**given: int | None) -> None:
+    for key, value in given.items():
+        least = 0 if key == "seed" else 1
+        if (value is not None or key == "seed") and (type(value) is not int or value < least):
+            raise DataError(f"data.{key} is {value!r}: give a whole number, at least {least}")
 
 
 def _limited(splits: Splits, limit: int) -> Splits:

@@ -13,7 +13,7 @@ import zipfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from functools import cache, partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,6 +26,7 @@ NO_TEXT = re.compile("[\x00-\x1f\x7f\x85\u2028\u2029\ud800-\udfff]")  # what no 
 LEADS_OUT = "a link that leads out or nowhere"
 NO_FILE = "no regular file"
 EMPTY = "an empty folder"
+IN_HIDDEN = "in a hidden folder"
 PIECE_BYTES = 2**16
 MOST_NAMES = 3  # of a folder: links to each other in a dozen folders would give each of them millions
 
@@ -43,7 +44,7 @@ class Member(NamedTuple):
 def contents_of(source: Path, why_not: Callable[[str, int], str]) -> Iterator[tuple[str, bytes | None, str]]:
     """Yield name, content and "" of each file, or None for the content and why it was not read.
 
-    Folders that hide or are the system's (``.ipynb_checkpoints``, ``@eaDir``) are not looked into.
+    Of folders that hide or are the system's (``.ipynb_checkpoints``, ``@eaDir``), what would be read is named.
 
     Parameters
     ----------
@@ -52,14 +53,17 @@ def contents_of(source: Path, why_not: Callable[[str, int], str]) -> Iterator[tu
     Raises
     ------
     DataError
-        If the source cannot be read or is no whole archive, or if a name in it is no text.
+        If the source cannot be read or is no whole archive, or if a name of what is read is no text.
     """
     try:
-        for member in files_of(source) if source.is_dir() else _in_archive(source):
-            if not any(_is_hidden(part) for part in member.name.split("/")[:-1]):
-                _check(member, source)
-                why = member.why or why_not(member.name, member.size)
-                yield member.name, None if why else member.read(), why
+        for member in chain(files_of(source), _hidden_in(source)) if source.is_dir() else _in_archive(source):
+            why = member.why or why_not(member.name, member.size)
+            if any(_is_hidden(part) for part in member.name.split("/")[:-1]):
+                if not (why or NO_TEXT.search(member.name)):
+                    yield member.name, None, IN_HIDDEN
+                continue
+            _check(posixpath.dirname(member.name) if why and not member.why else member.name, source)
+            yield member.name, None if why else member.read(), why
     except DataError:
         raise
     except Exception as problem:  # tarfile and zipfile raise nearly anything on a damaged archive
@@ -76,9 +80,9 @@ def contents_of(source: Path, why_not: Callable[[str, int], str]) -> Iterator[tu
         ) from None
 
 
-def _check(member: Member, source: Path) -> None:
-    if NO_TEXT.search(member.name):
-        raise DataError(f"{source}: the name {member.name!a} is not UTF-8 or has a line break: rename it")
+def _check(name: str, source: Path) -> None:
+    if NO_TEXT.search(name):
+        raise DataError(f"{source}: the name {name!a} is not UTF-8 or has a line break: rename it")
 
 
 def _is_hidden(folder: str) -> bool:
@@ -119,6 +123,14 @@ def files_of(
             yield Member(name, why=NO_FILE)
         elif str(real) not in above and not _is_hidden(entry.name):  # what holds it leads round in circles
             yield from files_of(root, name, above, met)
+
+
+def _hidden_in(root: Path) -> Iterator[Member]:
+    """Yield the files of folders that are not looked into, as far as they may be listed."""
+    for place, _, names in os.walk(root):
+        folder = Path(place).relative_to(root)
+        if any(map(_is_hidden, folder.parts)):
+            yield from (Member((folder / name).as_posix()) for name in names)
 
 
 def _multiplied(source: Path, folder: str) -> DataError:

@@ -61,7 +61,8 @@ class Description(BaseModel):
     def _checked(self) -> "Description":
         if len(set(self.classes)) < len(self.classes):
             raise ValueError("two classes have one name: give each its own")
-        if not (np.isfinite(self.mean).all() and np.isfinite(self.std).all() and min(self.std, default=1) > 0):
+        least = np.finfo(np.float32).tiny  # below, 1 / std is infinite
+        if not (np.isfinite([*self.mean, *self.std]).all() and min(self.std, default=1) >= least):
             raise ValueError(f"mean {self.mean} and std {self.std}: give finite numbers, std above 0")
         if not len(self.mean) == len(self.std) == self.image_shape[0]:
             raise ValueError(
@@ -98,7 +99,7 @@ def new_cascade(description: Description, thresholds: Tensor | None = None) -> C
 
 
 def check_fit(cascade: Cascade, description: Description) -> None:
-    """Raise a ValueError if the description is of another rule or number of classes, or a threshold is nan."""
+    """Raise a ValueError if the description is of another rule or number of classes, or a number is nan."""
     if EXIT_RULES[description.rule] is not cascade.rule:
         raise ValueError(
             f"the description names the exit rule '{description.rule}', the cascade has another: let them agree"
@@ -107,6 +108,9 @@ def check_fit(cascade: Cascade, description: Description) -> None:
     if len(description.classes) != classes:
         raise ValueError(f"{len(description.classes)} class names for {classes} classes: give one a class")
     check_thresholds(cascade.thresholds, len(cascade.branches), classes)
+    for name, values in cascade.state_dict().items():
+        if name != "thresholds" and not values.isfinite().all():
+            raise ValueError(f"{name} holds values that are no numbers: train the cascade again")
 
 
 def save_cascade(path: Path, cascade: Cascade, description: Description) -> None:
@@ -133,9 +137,10 @@ def load_cascade(path: Path) -> tuple[Cascade, Description]:
     CascadeFileError
         If the file is missing, damaged, of another format, or its parts do not fit each other.
     """
-    path = Path(path)
+    path = Path(str(path))
     if not path.is_file():
-        raise CascadeFileError(f"{path} does not exist: name a file that save_cascade wrote")
+        what = "is no file" if path.exists() else "does not exist"
+        raise CascadeFileError(f"{path} {what}: name a file that save_cascade wrote")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception:
@@ -154,8 +159,12 @@ def load_cascade(path: Path) -> tuple[Cascade, Description]:
         state = content["state"]
         cascade = new_cascade(description, state["thresholds"])
         cascade.load_state_dict(state)
+        check_fit(cascade, description)
     except (KeyError, ValidationError, RuntimeError, ValueError, AttributeError, TypeError) as problem:
         first = (str(problem) or type(problem).__name__).splitlines()[0]
+        if isinstance(problem, ValidationError):
+            error = problem.errors()[0]
+            first = " ".join(["description", *map(str, error["loc"])]) + f": {error['msg']}"
         raise CascadeFileError(
             f"{path.name} holds parts that do not fit each other ({first}): save it again"
         ) from None

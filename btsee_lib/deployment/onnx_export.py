@@ -143,12 +143,13 @@ def _export_segment(segment: Segment, entering: Tensor, name: str) -> ModelProto
 
 
 def _add_decision(model: ModelProto, thresholds: Tensor) -> None:
-    """Let the model tell who leaves: confidence >= threshold of the label, see ``calibration.leaves``."""
+    """Let the model tell who leaves, see ``calibration.leaves``; nan leaves too, so that it is noticed."""
     model.graph.initializer.append(numpy_helper.from_array(thresholds.numpy(), "thresholds"))
     model.graph.node.extend(
         [
             helper.make_node("Gather", ["thresholds", "label"], ["threshold"], name="threshold"),
-            helper.make_node("GreaterOrEqual", ["confidence", "threshold"], ["leaves"], name="leaves"),
+            helper.make_node("Less", ["confidence", "threshold"], ["stays"], name="stays"),
+            helper.make_node("Not", ["stays"], ["leaves"], name="leaves"),
         ]
     )
     model.graph.output.append(helper.make_tensor_value_info("leaves", TensorProto.BOOL, ("batch",)))

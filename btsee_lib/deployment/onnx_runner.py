@@ -11,7 +11,8 @@ import onnxruntime
 
 FORMAT = 3
 LISTS = ("classes", "image_shape", "mean", "std", "thresholds")
-FIELDS = dict.fromkeys(LISTS, list) | {"segments": int, "exit": int}
+FIELDS = dict.fromkeys(LISTS, list) | {"segments": int, "exit": int, "digest": str}
+RANGE = np.finfo(np.float32)
 
 
 class Answers(NamedTuple):
@@ -49,7 +50,7 @@ class OnnxCascade:
             found = self.session.run(None, {"image": images[position : position + 1]})
             for values, value in zip(answers, found, strict=True):
                 values[position] = value[0]
-        return _finite(answers)
+        return _checked(answers, self.metadata)
 
 
 class OnnxStages:
@@ -62,34 +63,36 @@ class OnnxStages:
     """
 
     def __init__(self, folder: Path, threads: int = 1):
-        paths = sorted(Path(folder).glob("stage_*.onnx"))
-        if not paths:
+        opened = [open_model(path, threads) for path in Path(str(folder)).glob("stage_*.onnx")]
+        if not opened:
             raise OnnxFileError(f"{folder} holds no stage_*.onnx: name a folder that onnx_export.export wrote")
-        self.sessions, told = zip(*(open_model(path, threads) for path in paths), strict=True)
+        self.sessions, told = zip(*sorted(opened, key=lambda pair: pair[1]["exit"]), strict=True)
         self.metadata, self.exits = told[0], [each["exit"] for each in told]
-        if len({each.get("digest") for each in told}) > 1:
+        if len({each["digest"] for each in told}) > 1:
             raise OnnxFileError(f"{folder} holds models of several exports: export all of them again")
-        if len(paths) != self.metadata["segments"]:
+        found, expected = len(set(self.exits)), self.metadata["segments"]
+        if not found == len(told) == expected:
             raise OnnxFileError(
-                f"{folder} holds {len(paths)} models of {self.metadata['segments']}: export all of them again"
+                f"{folder} holds {len(told)} models, of {found} of {expected} exits: export all of them again"
             )
         self.inputs = [session.get_inputs()[0].name for session in self.sessions]
 
     def predict(self, images: np.ndarray) -> Answers:
         """Classify raw images uint8 (N, C, H, W) in one batch; the order of results is theirs."""
         answers = _no_answers(images, self.metadata)
-        remaining, entering = np.arange(len(images)), images
+        remaining, entering, told = np.arange(len(images)), images, []
         for session, name, number in zip(self.sessions, self.inputs, self.exits, strict=True):
             if len(remaining) == 0:
                 break
             label, confidence, *rest = session.run(None, {name: entering})
+            told.append(confidence)
             # Of those that go on, the next exit overwrites this.
             answers.label[remaining], answers.confidence[remaining] = label, confidence
             answers.exit[remaining] = number
             if rest:
                 feature_map, leaves = rest
                 remaining, entering = remaining[~leaves], feature_map[~leaves]
-        return _finite(answers)
+        return _checked(answers, self.metadata, told)
 
 
 def _no_answers(images: np.ndarray, metadata: dict[str, Any]) -> Answers:
@@ -103,9 +106,13 @@ def _no_answers(images: np.ndarray, metadata: dict[str, Any]) -> Answers:
     return Answers(*(np.zeros(len(images), kind) for kind in (np.int64, np.int64, np.float32)))
 
 
-def _finite(answers: Answers) -> Answers:
-    if not np.isfinite(answers.confidence).all():
+def _checked(answers: Answers, metadata: dict[str, Any], told: Sequence[np.ndarray] = ()) -> Answers:
+    """Return the answers, if all classes have names and all confidences, those ``told`` too, are numbers."""
+    if not np.isfinite(np.concatenate([answers.confidence, *told])).all():
         raise OnnxFileError("the model's answers are no numbers, its weights are damaged: export it again")
+    number = len(metadata["classes"])
+    if answers.label.max(initial=0) >= number:
+        raise OnnxFileError(f"the model has more classes than its {number} names: export it again")
     return answers
 
 
@@ -117,9 +124,12 @@ def open_model(path: Path, threads: int = 1) -> tuple[onnxruntime.InferenceSessi
     OnnxFileError
         If the file is missing, damaged, or of another format.
     """
-    path = Path(path)
+    path = Path(str(path))
     if not path.is_file():
-        raise OnnxFileError(f"{path} does not exist: name a model that onnx_export.export wrote")
+        what = "is no file" if path.exists() else "does not exist"
+        raise OnnxFileError(f"{path} {what}: name a model that onnx_export.export wrote")
+    if not isinstance(threads, int) or threads < 1:
+        raise OnnxFileError(f"threads is {threads!r}: give a whole number above 0")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = 3  # errors only
@@ -135,34 +145,44 @@ def open_model(path: Path, threads: int = 1) -> tuple[onnxruntime.InferenceSessi
         told = {}
     if (found := told.get("format")) != FORMAT:
         raise OnnxFileError(f"{path.name} is of format {found}: this version reads {FORMAT}; export it again")
-    if problem := _problem(told):
+    if problem := _problem(told, session.get_inputs()[0]):
         raise OnnxFileError(f"{path.name} {problem}: export it again")
     return session, told
 
 
-def _problem(told: dict[str, Any]) -> str:
+def _problem(told: dict[str, Any], entering: onnxruntime.NodeArg) -> str:
     """Say what is wrong with what a model tells of itself, "" if nothing is."""
     for name, kind in FIELDS.items():
-        if not isinstance(told.get(name), kind):
+        if type(told.get(name)) is not kind:  # true is an int too
             return f"does not tell its {name}"
     classes, thresholds, shape = told["classes"], told["thresholds"], told["image_shape"]
-    if len(set(map(str, classes))) < len(classes):
+    if not all(isinstance(name, str) for name in classes):
+        return "has classes without a name"
+    if len(set(classes)) < len(classes):
         return "has two classes of one name"
     if any(not isinstance(row, list) or len(row) != len(classes) for row in thresholds):
         return f"has {len(classes)} class names and thresholds of another number of classes"
     if not all(value is None or _is_number(value) for row in thresholds for value in row):
         return "has thresholds that are no numbers"
-    if len(shape) != 3 or not all(isinstance(side, int) and side > 0 for side in shape):
+    number = len(thresholds)
+    if not (0 <= told["exit"] <= number and 0 < told["segments"] <= number + 1):
+        return (
+            f"has the exit {told['exit']} of {told['segments']} segments, and thresholds of {number} branches"
+        )
+    if len(shape) != 3 or not all(type(side) is int and side > 0 for side in shape):
         return "has an image shape that is not three numbers above 0"
+    if entering.name != "entering" and entering.shape[1:] != shape:
+        return f"takes images of another shape than {shape}"
     if {len(told["mean"]), len(told["std"])} != {shape[0]} or not all(map(_is_number, told["mean"])):
         return f"does not normalise each of its {shape[0]} channels by a mean and a standard deviation"
-    if not all(_is_number(value) and 0 < value < np.inf for value in told["std"]):
+    # Below the smallest float32 of full precision, 1 / std would be infinite.
+    if not all(_is_number(value) and value >= RANGE.tiny for value in told["std"]):
         return "divides pixels by a standard deviation that is no number above 0"
     return ""
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not np.isnan(value)
+    return type(value) in (int, float) and abs(value) <= float(RANGE.max)  # nan is not
 
 
 def operators_run(path: Path, image: np.ndarray, segments: Sequence[str]) -> dict[str, int]:

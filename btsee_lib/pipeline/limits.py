@@ -30,8 +30,14 @@ LONGEST = {
     "deployment.batch_sizes": (20, "each is timed in every engine and round"),
 }
 CONFIGURATIONS = 4_096
-# Of data sets that are the same everywhere, classes and pixels a side; of one's own, only reading them tells.
-PUBLISHED = {"fashion-mnist": (10, 28), "cinic-10": (10, 32), "cifar-10": (10, 32), "cifar-100": (100, 32)}
+# Of data sets that are the same everywhere, classes, pixels a side and images of the smaller one of train and
+# valid; of one's own, only reading them tells.
+PUBLISHED = {
+    "fashion-mnist": (10, 28, 10_000),
+    "cinic-10": (10, 32, 90_000),
+    "cifar-10": (10, 32, 10_000),
+    "cifar-100": (100, 32, 10_000),
+}
 # Which data sets take a key, and names known without the tables, which have torch behind them.
 TAKEN_BY = {"path": ("cinic-10", "cifar-10", "cifar-100", "folder"), "image_size": ("cinic-10", "folder")}
 NAMES = {
@@ -62,7 +68,10 @@ def check() -> None:
             _check_most(f"the length of {key}", len(getattr(read[section], name)), most, reason)
     boosting, data, backbone = read["boosting"], read["data"], read["backbone"]
     _check_names(data, backbone)
-    classes, side = PUBLISHED.get(data.name, (None, None)) if data.path is None else (None, None)
+    classes, side, images = (None if data.path else PUBLISHED.get(data.name)) or (None, None, None)
+    if fewest := min(filter(None, (images, data.limit)), default=None):
+        reason = "train or valid has so many images"
+        _check_most("boosting.min_survivors", boosting.min_survivors, fewest, reason)
     side = data.image_size or side
     if side and backbone.reduced_epochs:
         _check_most("backbone.reduced_size", backbone.reduced_size, side, "images have so many pixels a side")

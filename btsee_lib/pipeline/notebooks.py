@@ -194,9 +194,10 @@ def print_times() -> None:
 def _times() -> dict[str, float]:
     """Read the times; none from a file that is missing or damaged, for nothing depends on it."""
     try:
-        return dict(json.loads(_times_file().read_text()))
+        read = dict(json.loads(_times_file().read_text()))
     except (FileNotFoundError, ValueError, TypeError):
         return {}
+    return {name: seconds for name, seconds in read.items() if isinstance(seconds, int | float)}
 
 
 def _times_file() -> Path:

@@ -97,6 +97,24 @@ def test_pictures_outside_the_splits_are_passed_over(arranged, pictures):
     assert arranged(pictures | {"extra/1.png": pictures[next(iter(pictures))]}) == arranged(pictures)
 
 
+@pytest.mark.parametrize("place", ["dev/frog", "frog"])
+def test_a_class_folder_beside_the_splits_is_refused_since_it_may_be_one(arranged, pictures, place):
+    more = {f"{place}/1.png": pictures[next(iter(pictures))]}
+    message = refused(arranged, pictures | more)
+    assert f"given: the class folder '{place}' stands beside train/, valid/ and test/: move its" in message
+
+
+@pytest.mark.parametrize(
+    ("name", "told"), [("frog ", "'frog' and 'frog '"), ("fro\u0301g", r"'fro\u0301g' and 'fr\xf3g'")]
+)
+def test_classes_whose_names_look_alike_are_refused(arranged, pictures, name, told):
+    alike = unsplit(pictures)
+    if name != "frog ":
+        alike = {path.replace("frog/", "fr\xf3g/"): content for path, content in alike.items()}
+    alike |= {path.replace("cat/", f"{name}/"): content for path, content in alike.items() if "cat" in path}
+    assert f"given: the classes {told} look alike: give them other names" in refused(arranged, alike)
+
+
 def test_class_folders_in_several_places_are_refused_since_their_classes_would_be_guessed(arranged, pictures):
     content = list(unsplit(pictures).values())[:12]
     places = ("cat/in", "dog/out")

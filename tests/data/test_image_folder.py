@@ -246,6 +246,19 @@ def test_an_empty_folder_of_a_class_stops_the_reading(refused, request, tmp_path
     assert "the class 'owl' has no picture that can be read, 1 left out (an empty folder)" in refused(folder)
 
 
+@pytest.mark.parametrize("start", [".", "._"])
+@pytest.mark.parametrize("layout", ["split", "unsplit"])
+def test_a_class_of_dotted_names_stops_the_reading(refused, request, tmp_path, start, layout):
+    pictures = request.getfixturevalue(layout)
+    dotted = {
+        (f"{path.rpartition('/')[0]}/{start}{path.rpartition('/')[2]}" if "ship" in path else path): content
+        for path, content in pictures.items()
+    }
+    message = refused(write_folder(tmp_path / "mine", dotted))
+    assert "the class 'ship' has no picture that can be read" in message
+    assert "(hidden by the dot before its name)" in message
+
+
 def test_other_endings_of_jpeg_and_png_are_read(load, split, tmp_path):
     expected = load(write_folder(tmp_path / "mine", split)).train.images
     renamed = {path.replace(".png", ".apng"): content for path, content in split.items()}
@@ -317,12 +330,17 @@ def test_what_was_read_and_left_out_is_told_by_split_and_class(load, split, tmp_
         names[0]: b"?",
         "test/cat/notes.txt": b"?",
         "train/dog/large.png": bytes(20_001),
-        "elsewhere/dog/1.png": split[names[1]],
+        "elsewhere/1.png": split[names[1]],
+        "test/ship/.8.png": b"?",
+        "train/.owl/1.png": split[names[1]],
+        "lost+found/1.png": split[names[1]],
+        "lost+found/.2.png": b"?",
+        "loose.png": split[names[1]],
     }
     load(write_folder(tmp_path / "mine", split | others))
     (path,) = (tmp_path / "data" / "folder").glob("arrays-*/reading.csv")
     table = pd.read_csv(path, keep_default_na=False)
-    assert table[["found", "read", "left_out"]].sum().tolist() == [57, 53, 4]
+    assert table[["found", "read", "left_out"]].sum().tolist() == [61, 53, 8]
     rows = table.set_index(["split", "class"])
     assert rows.loc[("test", "cat")].tolist() == [
         7,
@@ -331,6 +349,10 @@ def test_what_was_read_and_left_out_is_told_by_split_and_class(load, split, tmp_
         "1 damaged, or not what its name says, 1 no picture by its name",
     ]
     assert rows.loc[("train", "dog")].tolist() == [7, 6, 1, "1 over 64 MB"]
-    assert rows.loc[("", "dog")].tolist() == [1, 0, 1, "1 beside the folders of the splits"]
+    assert rows.loc[("", "elsewhere")].tolist() == [1, 0, 1, "1 beside the folders of the splits"]
+    assert rows.loc[("test", "ship")].tolist() == [7, 6, 1, "1 hidden by the dot before its name"]
+    assert rows.loc[("train", ".owl")].tolist() == [1, 0, 1, "1 in a hidden folder"]
+    assert rows.loc[("", "lost+found")].tolist() == [1, 0, 1, "1 in a hidden folder"]
+    assert rows.loc[("", "")].tolist() == [1, 0, 1, "1 outside the class folders"]
     assert rows.loc[("valid", "ship")].tolist() == [6, 6, 0, ""]
     assert "1 beside the folders of the splits" in capfd.readouterr().err

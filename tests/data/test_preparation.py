@@ -1,11 +1,13 @@
 import io
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from btsee_lib.data import preparation
 from btsee_lib.data.preparation import prepare
 from btsee_lib.errors import DataError
 
@@ -103,6 +105,37 @@ def test_a_model_of_one_channel_sees_a_grey_picture_as_it_is_and_a_coloured_one_
     assert coloured.shape == (1, 4, 4)
     assert not is_grey
     assert (coloured == 76).all()
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_picture_put_onto_white_strip_by_strip_has_the_pixels_of_the_whole(monkeypatch, mode, channels):
+    drawn = Image.fromarray(np.random.default_rng(0).integers(0, 256, (37, 23, 4), dtype=np.uint8))
+    content = as_bytes(drawn.quantize(20) if mode == "P" else drawn.convert(mode))
+    whole, _ = prepare(content, channels=channels)
+    for pixels in (1, 23 * 5, 23 * 37):
+        monkeypatch.setattr(preparation, "STRIP", pixels)
+        assert np.array_equal(prepare(content, channels=channels)[0], whole)
+
+
+def test_a_large_picture_is_held_no_more_than_twice_transparent_or_not(repository):
+    code = (
+        "import io\nfrom pathlib import Path\nfrom PIL import Image\n"
+        "from btsee_lib.data.preparation import prepare\n"
+        "content = io.BytesIO()\nImage.new('RGBA', (6000, 6000)).save(content, 'PNG', compress_level=1)\n"
+        "most = lambda: int(Path('/proc/self/status').read_text().partition('VmHWM:')[2].split()[0])\n"
+        "before = most()\n"
+        "prepare(content.getvalue(), (28, 28))\nprint((most() - before) / 1024)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=repository, capture_output=True, text=True)
+    once = 4 * 6000**2 / 2**20  # MB, of which the picture that is written has taken one already
+    assert float(done.stdout) < 1.5 * once, done.stderr
+
+
+def test_pillow_does_not_warn_of_a_large_picture_that_is_read(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 50)  # Pillow refuses twice as many
+    with warnings.catch_warnings(action="error"):
+        assert prepare(as_bytes(Image.new("RGB", (10, 10))))[0].shape == (3, 10, 10)
 
 
 def test_it_needs_no_torch(repository):

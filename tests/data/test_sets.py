@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -71,6 +73,34 @@ def test_an_unknown_name_is_refused_with_the_known_ones(tmp_path):
     with pytest.raises(DataError, match=f"unknown data set 'mnist': use one of {', '.join(DATA_SETS)}"):
         load_splits("mnist", tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("image_size", 0),
+        ("image_size", -3),
+        ("image_size", (8, 8)),
+        ("limit", 0),
+        ("limit", -1),
+        ("seed", -1),
+        ("seed", "a"),
+        ("seed", None),
+    ],
+)
+def test_a_number_that_is_none_is_refused_before_anything_is_read(tmp_path, key, value):
+    least = 0 if key == "seed" else 1
+    sentence = f"data.{key} is {value!r}: give a whole number, at least {least}"
+    with pytest.raises(DataError, match=re.escape(sentence)):
+        load_splits("folder", tmp_path, path=tmp_path, **{key: value})
+
+
+def test_a_path_may_be_text_and_nothing_else(tmp_path):
+    with pytest.raises(DataError, match=f"{tmp_path}/away does not exist: correct data"):
+        load_splits("folder", tmp_path, path=str(tmp_path / "away"))
+    for wrong in ("", 5):
+        with pytest.raises(DataError, match=f"data.path is {wrong!r}: name a folder or an archive"):
+            load_splits("folder", tmp_path, path=wrong)
 
 
 def test_channel_statistics_are_those_of_numpy():

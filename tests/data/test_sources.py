@@ -10,12 +10,12 @@ from small_cinic10 import write_folder
 from btsee_lib.data import sources
 from btsee_lib.data.image_files import find_pictures
 from btsee_lib.data.image_store import identity_of
-from btsee_lib.data.sources import LEADS_OUT, NO_FILE, contents_of
+from btsee_lib.data.sources import IN_HIDDEN, LEADS_OUT, NO_FILE, contents_of
 from btsee_lib.errors import DataError
 
 
 def found(source):
-    return {name: content for name, content, _ in contents_of(source, lambda *_: "")}
+    return {name: content for name, content, why in contents_of(source, lambda *_: "") if why != IN_HIDDEN}
 
 
 def refused(source):
@@ -184,6 +184,39 @@ def test_folders_of_the_system_are_not_looked_into(tmp_path, form):
     assert found(form(folder)) == {"cat/1.png": b"1"}
     (folder / ".venv").symlink_to("/usr")
     assert found(folder) == {"cat/1.png": b"1"}
+
+
+def test_of_a_hidden_folder_what_would_be_read_is_told_and_does_not_change_the_contents(tmp_path, form):
+    folder = write_folder(tmp_path / "mine", {"cat/1.png": b"1"})
+    before = identity_of(folder)
+    names = (".fox/1.png", "cat/@eaDir/2.png", "__pycache__/caf\udce9.png", ".fox/notes.txt")
+    write_folder(folder, dict.fromkeys(names if form is not as_zip else (*names[:2], names[3]), b"x"))
+    told = list(contents_of(form(folder), lambda name, _: "notes" if "notes" in name else ""))
+    assert sorted(told) == [
+        (".fox/1.png", None, IN_HIDDEN),
+        ("cat/1.png", b"1", ""),
+        ("cat/@eaDir/2.png", None, IN_HIDDEN),
+    ]
+    assert identity_of(folder) == before
+
+
+def test_a_hidden_folder_that_may_not_be_listed_ends_nothing(tmp_path, monkeypatch):
+    folder = write_folder(tmp_path / "mine", {"cat/1.png": b"1", "lost+found/1.png": b"1"})
+    scandir = os.scandir
+
+    def forbidden(place):
+        if str(place).endswith("lost+found"):
+            raise PermissionError(13, "Permission denied", place)
+        return scandir(place)
+
+    monkeypatch.setattr(os, "scandir", forbidden)
+    assert list(contents_of(folder, lambda *_: "")) == [("cat/1.png", b"1", "")]
+
+
+@pytest.mark.parametrize("form", [FORMS["folder"], FORMS["tar"]])
+def test_a_name_that_is_no_text_ends_nothing_where_it_is_not_read(tmp_path, form):
+    folder = write_folder(tmp_path / "mine", {"cat/1.png": b"1", "cat/Icon\r": b"", "Icon\r": b""})
+    assert [each.content for each in find_pictures(form(folder))].count(b"1") == 1
 
 
 @pytest.mark.parametrize("name", [b"cat/caf\xe9.png", b"caf\xe9/1.png", b"cat/two\nlines.png"])

@@ -156,6 +156,20 @@ def test_parts_that_do_not_fit_each_other_are_refused(saved, change):
         load_cascade(saved)
 
 
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ("{}", "description data_set: Field required"),
+        ('{"width": "wide"}', "description data_set: Field required"),
+        ("{", "description: Invalid JSON"),
+    ],
+)
+def test_what_is_wrong_in_a_description_is_named_with_its_place(saved, given, sentence):
+    tampered(saved, lambda content: content.update(description=given))
+    with pytest.raises(CascadeFileError, match=rf"do not fit each other \({sentence}"):
+        load_cascade(saved)
+
+
 def test_the_name_of_a_problem_stands_where_it_says_nothing(saved, monkeypatch):
     def silent(*_):
         raise RuntimeError

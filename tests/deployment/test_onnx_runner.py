@@ -130,7 +130,7 @@ def test_the_model_of_a_stage_is_no_cascade(exported, number):
 def test_a_missing_stage_is_noticed(exported, tmp_path):
     for number in (1, 2, 4):
         shutil.copy(exported / f"stage_{number}.onnx", tmp_path)
-    with pytest.raises(OnnxFileError, match="holds 3 models of 4: export all of them again"):
+    with pytest.raises(OnnxFileError, match="holds 3 models, of 3 of 4 exits: export all of them again"):
         OnnxStages(tmp_path)
 
 

@@ -15,8 +15,15 @@ from PIL import Image
 
 from btsee_lib.cascade import Cascade
 from btsee_lib.data.image_files import Picture, decode
-from btsee_lib.data.preparation import PREPARATION
-from btsee_lib.deployment.cascade_file import Description, check_fit, new_cascade
+from btsee_lib.data.preparation import MOST_BYTES, PREPARATION
+from btsee_lib.deployment.cascade_file import (
+    CascadeFileError,
+    Description,
+    check_fit,
+    load_cascade,
+    new_cascade,
+    save_cascade,
+)
 from btsee_lib.deployment.onnx_export import SINGLE, export
 from btsee_lib.deployment.onnx_runner import FIELDS, OnnxCascade, OnnxFileError, OnnxStages
 
@@ -95,6 +102,16 @@ def changed(models, folder, **changes):
         ({"std": [0.25, 0.25, "0.25"]}, "a standard deviation that is no number above 0"),
         ({"std": [0.25, 0.0, 0.25]}, "a standard deviation that is no number above 0"),
         ({"std": [0.25, np.nan, 0.25]}, "a standard deviation that is no number above 0"),
+        ({"std": [0.25, 1e-300, 0.25]}, "a standard deviation that is no number above 0"),
+        ({"mean": [0.5, 0.5, np.inf]}, "does not normalise each of its 3 channels by a mean"),
+        ({"mean": [0.5, 0.5, True]}, "does not normalise each of its 3 channels by a mean"),
+        ({"image_shape": [3, 16, True]}, "has an image shape that is not three numbers above 0"),
+        ({"image_shape": [3, 32, 32]}, r"takes images of another shape than \[3, 32, 32\]"),
+        ({"thresholds": []}, "has the exit 3 of 2 segments, and thresholds of 0 branches"),
+        ({"segments": 0}, "has the exit 3 of 0 segments, and thresholds of 3 branches"),
+        ({"segments": True}, "does not tell its segments"),
+        ({"exit": -1}, "has the exit -1 of 2 segments"),
+        ({"classes": ["cat", "dog", None]}, "has classes without a name"),
     ],
 )
 def test_a_model_that_tells_nonsense_of_itself_is_refused(models, tmp_path, changes, sentence):
@@ -129,25 +146,97 @@ def test_a_stage_of_another_export_is_noticed_and_one_without_a_digest_too(
         (digest,) = (entry for entry in model.metadata_props if entry.key == "digest")
         model.metadata_props.remove(digest)
         onnx.save(model, path)
-        if path.name == last:
-            OnnxStages(tmp_path / "mixed")  # an export of before there was a digest
-        else:
-            with pytest.raises(OnnxFileError, match="several exports"):
-                OnnxStages(tmp_path / "mixed")
+    with pytest.raises(OnnxFileError, match="does not tell its digest: export it again"):
+        OnnxStages(tmp_path / "mixed")
 
 
-def test_a_model_of_damaged_weights_does_not_answer(models, tmp_path):
-    model = onnx.load(models / SINGLE)
-    weights = max(model.graph.initializer, key=lambda each: len(each.raw_data))
+def test_a_stage_in_the_place_of_another_is_noticed_and_names_decide_no_order(models, tmp_path):
+    first, last = sorted(path.name for path in models.glob("stage_*"))
+    shutil.copytree(models, tmp_path / "twice")
+    shutil.copy(models / first, tmp_path / "twice" / last)
+    with pytest.raises(OnnxFileError, match="twice holds 2 models, of 1 of 2 exits: export all"):
+        OnnxStages(tmp_path / "twice")
+    (tmp_path / "renamed").mkdir()
+    shutil.copy(models / first, tmp_path / "renamed" / last)
+    shutil.copy(models / last, tmp_path / "renamed" / first)
+    assert OnnxStages(tmp_path / "renamed").exits == OnnxStages(models).exits == [0, 3]
+
+
+def with_nan(model, target, prefix=""):
+    """Write a model again, with its largest weight, of those whose names begin so, overwritten by nan."""
+    model = onnx.load(model)
+    weights = max(
+        (each for each in model.graph.initializer if each.name.startswith(prefix)),
+        key=lambda each: len(each.raw_data) * each.name.endswith("weight"),
+    )
     weights.raw_data = np.full(len(weights.raw_data) // 4, np.nan, np.float32).tobytes()
-    onnx.save(model, tmp_path / SINGLE)
+    onnx.save(model, target)
+
+
+@pytest.mark.parametrize("prefix", ["stage_1/stages", "stage_1/branch"])
+def test_a_model_of_damaged_weights_does_not_answer(models, tmp_path, prefix):
+    with_nan(models / SINGLE, tmp_path / SINGLE, prefix)
     with pytest.raises(OnnxFileError, match="answers are no numbers"):
         OnnxCascade(tmp_path / SINGLE).predict(np.zeros((1, 3, 16, 16), np.uint8))
 
 
+def test_a_damaged_branch_is_noticed_although_the_next_stage_would_answer(models, tmp_path):
+    shutil.copytree(models, tmp_path / "models")
+    with_nan(models / "stage_1.onnx", tmp_path / "models" / "stage_1.onnx", "branch")
+    with pytest.raises(OnnxFileError, match="answers are no numbers"):
+        OnnxStages(tmp_path / "models").predict(np.zeros((2, 3, 16, 16), np.uint8))
+
+
+def test_fewer_names_than_classes_end_in_a_sentence_when_a_class_without_one_is_named(models, tmp_path):
+    single = OnnxCascade(changed(models, tmp_path, classes=["cat"], thresholds=[[None]] * 3))
+    images = np.random.default_rng(0).integers(0, 256, (50, 3, 16, 16), dtype=np.uint8)
+    assert OnnxCascade(models / SINGLE).predict(images).label.max() > 0
+    with pytest.raises(OnnxFileError, match="has more classes than its 1 names: export it again"):
+        single.predict(images)
+
+
+@pytest.mark.parametrize("threads", [0, -1, "a", None])
+@pytest.mark.parametrize("form", [OnnxCascade, OnnxStages])
+def test_a_number_of_threads_that_is_none_is_refused(models, form, threads):
+    with pytest.raises(OnnxFileError, match=f"threads is {threads!r}: give a whole number above 0"):
+        form(models / SINGLE if form is OnnxCascade else models, threads)
+
+
+def test_what_is_no_file_is_told_from_what_is_missing(models):
+    with pytest.raises(OnnxFileError, match=f"^{models} is no file: name a model"):
+        OnnxCascade(models)
+    with pytest.raises(OnnxFileError, match=r"^None does not exist: name a model"):
+        OnnxCascade(None)
+    with pytest.raises(OnnxFileError, match=r"^None holds no stage_\*"):
+        OnnxStages(None)
+    with pytest.raises(CascadeFileError, match=f"^{models} is no file: name a file"):
+        load_cascade(models)
+
+
+@pytest.mark.parametrize("part", ["backbone", "branches.2"])
+def test_weights_that_are_no_numbers_are_neither_written_nor_read(about, untrained, tmp_path, part):
+    damaged = new_cascade(about, untrained.thresholds)
+    save_cascade(tmp_path / "cascade.pt", damaged, about)
+    content = torch.load(tmp_path / "cascade.pt", weights_only=True)
+    name = next(name for name in content["state"] if name.startswith(part))
+    content["state"][name][0] = torch.inf
+    torch.save(content, tmp_path / "cascade.pt")
+    with pytest.raises(CascadeFileError, match=f"{name} holds values that are no numbers"):
+        load_cascade(tmp_path / "cascade.pt")
+    damaged.load_state_dict(content["state"])
+    with pytest.raises(ValueError, match=f"{name} holds values that are no numbers: train the cascade again"):
+        export(damaged, about, tmp_path)
+
+
 @pytest.mark.parametrize(
     ("value", "sentence"),
-    [(torch.nan, "not finite"), (torch.inf, "not finite"), (-torch.inf, "not finite"), (255.0, "not raw ones")],
+    [
+        (torch.nan, "not finite"),
+        (torch.inf, "not finite"),
+        (-torch.inf, "not finite"),
+        (255.0, "not raw ones"),
+        (-128.0, "from -128 to 0: expected normalised, not raw"),
+    ],
 )
 def test_pixels_that_are_not_normalised_numbers_are_refused(untrained, value, sentence):
     images = torch.zeros(2, 3, 16, 16)
@@ -172,6 +261,7 @@ def test_thresholds_or_weights_that_are_no_numbers_are_refused(about):
     [
         ({"classes": ("cat", "dog", "cat")}, "two classes have one name"),
         ({"std": (0.25, 0.0, 0.25)}, "give finite numbers, std above 0"),
+        ({"std": (0.25, 1e-300, 0.25)}, "give finite numbers, std above 0"),
         ({"mean": (0.5, float("nan"), 0.5)}, "give finite numbers"),
     ],
 )
@@ -258,6 +348,14 @@ def test_the_example_says_in_a_sentence_what_is_wrong_with_a_picture(
     with pytest.raises(SystemExit, match=sentence) as caught:
         classify(path, models / SINGLE)
     assert "\n" not in str(caught.value)
+
+
+def test_the_example_reads_no_file_that_is_too_large_for_a_picture(models, classify, tmp_path):
+    path = tmp_path / "large.png"
+    with path.open("wb") as file:
+        file.truncate(MOST_BYTES + 1)
+    with pytest.raises(SystemExit, match=r"large\.png is over 64 MB: name a smaller picture"):
+        classify(path, models / SINGLE)
 
 
 @pytest.mark.parametrize("name", ["missing.onnx", "stage", "truncated.onnx"])

@@ -133,6 +133,14 @@ def test_margins_of_classes_of_another_number_are_refused_before_the_data_are_th
     check("boosting.class_margins", [0.0] * 10)
 
 
+def test_more_survivors_than_there_are_images_are_refused_before_the_data_are_there(check):
+    with pytest.raises(ParameterError, match=r"min_survivors is 10,001: take at most 10,000, since train"):
+        check("boosting.min_survivors", 10_001)
+    with pytest.raises(ParameterError, match=r"min_survivors is 301: take at most 300, since train or valid"):
+        check("boosting.min_survivors", 301, "data.limit", 300)
+    check("boosting.min_survivors", 10_001, "data.name", "cinic-10", "data.path", ".")
+
+
 def test_the_names_known_without_torch_are_those_of_the_tables():
     ours = set(DATA_SETS) - {"elpv"}  # industrial/ adds it, where its tests were read before
     assert set(limits.NAMES["data"][0]) == ours

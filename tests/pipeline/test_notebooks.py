@@ -149,9 +149,12 @@ def test_a_profile_has_no_solutions_of_notebooks_of_the_main_experiment_alone(ex
     assert [target for _, target in calls] == [home / "solutions" / "02_backbone.ipynb"]
 
 
-def test_damaged_times_end_nothing(workspace):
+@pytest.mark.parametrize("damaged", ["", "null", "[1]", '{"01_data": "x", "02_backbone": null}', '["ab"]'])
+def test_damaged_times_end_nothing(workspace, damaged, capsys):
     (workspace / "artifacts").mkdir()
-    (workspace / "artifacts" / "times.json").write_text("")
+    (workspace / "artifacts" / "times.json").write_text(damaged)
+    notebooks.print_times()
+    assert capsys.readouterr().out.startswith("Results: ")
     notebooks.note_time("a", 1)
     assert json.loads((workspace / "artifacts" / "times.json").read_text()) == {"a": 1}
     assert [path.name for path in (workspace / "artifacts").iterdir()] == ["times.json"]
