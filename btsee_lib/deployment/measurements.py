@@ -154,15 +154,12 @@ class _Measurement:
 
     def _predicted(self, exit_times: pd.DataFrame) -> dict[str, float]:
         """Mean time by the exits that the images take, for models on the network whose exits were timed."""
-        times = cost_of_parts(exit_times[exit_times["batch_size"] == 1], "milliseconds")
-        return {
-            name: times.by_exit(model.cascade.thresholds)[model.answers(self.single).exit]
-            .double()
-            .mean()
-            .item()
-            for name, model in self.models.items()
-            if model.cascade.backbone is self.models[BACKBONE].cascade.backbone
-        }
+        times, predicted = cost_of_parts(exit_times[exit_times["batch_size"] == 1], "milliseconds"), {}
+        for name, model in self.models.items():
+            if model.cascade.backbone is self.models[BACKBONE].cascade.backbone:
+                taken = times.by_exit(model.cascade.thresholds)[model.answers(self.single).exit]
+                predicted[name] = taken.double().mean().item()
+        return predicted
 
     def _calls(self, engine: str, images: np.ndarray, batch_size: int = 1, rounds: int = 1) -> pd.DataFrame:
         """The models of one engine take turns: those of another would only empty the caches for them."""

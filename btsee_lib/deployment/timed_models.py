@@ -39,9 +39,8 @@ class Model(NamedTuple):
     def with_thresholds(self, thresholds: Tensor) -> "Model":
         """The same network with other thresholds (B, K)."""
         own = self.cascade
-        return Model(
-            Cascade(own.backbone, own.branches, thresholds, own.image_shape, own.rule), self.description
-        )
+        changed = Cascade(own.backbone, own.branches, thresholds, own.image_shape, own.rule)
+        return self._replace(cascade=changed)
 
     def leaving_at(self, exit_number: int, branches_run: int | None = None) -> "Model":
         """The same network with thresholds under which every image leaves at one exit (0 .. B).

@@ -18,5 +18,3 @@ EXIT_RULES: dict[str, ExitRule] = {
     "difference of two": DifferenceOfTwoLargest(),
     "entropy": Entropy(),
 }
-
-__all__ = ["CPM", "EXIT_RULES", "PROMISING", "ExitRule"]

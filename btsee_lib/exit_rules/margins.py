@@ -4,51 +4,61 @@ CPM takes the lowest threshold at which the precision *observed* on valid meets 
 picks a lucky one, so its promise is optimistic; those with a lower bound are not.
 """
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 from scipy.optimize import isotonic_regression
 from scipy.stats import beta
 from torch import Tensor
 
-from btsee_lib.calibration import ClassPrecisionMargin, Terms, cpm_thresholds, precision_above
-
-# The lowest confidence to let out, of the confidences (n,) of a class, who is right (n,), and the bar.
-Search = Callable[[Tensor, Tensor, float], float]
+from btsee_lib.calibration import ClassPrecisionMargin, Terms, precision_above
 
 
-class MultiplicativeMargin(ClassPrecisionMargin):
+class ClassByClass(ClassPrecisionMargin):
+    """CPM in two parts, of which other readings replace one: the ``bars``, and the ``lowest`` confidence."""
+
+    def bars(self, knob: float, terms: Terms) -> Tensor:
+        """The precision that each class must reach, (K,); nan closes a class."""
+        return terms.bars(knob)
+
+    def lowest(self, confidence: Tensor, right: Tensor, bar: float, min_support: int) -> float:
+        """Return the lowest confidence at which the samples above it meet the bar; inf if there is none."""
+        candidates, precision, support = precision_above(confidence, right)
+        good = (precision >= bar) & (support >= min_support)
+        return float(candidates[good].min()) if good.any() else torch.inf
+
+    def thresholds(
+        self, confidence: Tensor, predicted: Tensor, labels: Tensor, knob: float, terms: Terms
+    ) -> Tensor:
+        """Search each class among the samples that are named so; inf where there is none."""
+        bars = self.bars(knob, terms)
+        thresholds = torch.full((len(bars),), torch.inf, dtype=confidence.dtype)
+        for c, bar in enumerate(bars.tolist()):
+            mine = predicted == c
+            if mine.any() and not np.isnan(bar):
+                thresholds[c] = self.lowest(confidence[mine], labels[mine] == c, bar, terms.min_support)
+        return thresholds
+
+
+class MultiplicativeMargin(ClassByClass):
     """The bar is (1 - margin) times the backbone's precision, as in a public reading of the paper's code."""
 
-    def thresholds(
-        self, confidence: Tensor, predicted: Tensor, labels: Tensor, knob: float, terms: Terms
-    ) -> Tensor:
-        """Find the lowest confidence a class at which the samples above it still meet its bar."""
-        bars = ((1 - knob) * terms.bars(0.0)).clamp(max=terms.ceiling)
-        return cpm_thresholds(confidence, predicted, labels, bars, terms.min_support)
+    def bars(self, knob: float, terms: Terms) -> Tensor:
+        """The backbone's precision less a share of it, (K,)."""
+        return ((1 - knob) * terms.bars(0.0)).clamp(max=terms.ceiling)
 
 
-class SmoothedPrecision(ClassPrecisionMargin):
+class SmoothedPrecision(ClassByClass):
     """The chance to be right, as a function of the confidence, is made to rise before precisions are taken."""
 
-    def thresholds(
-        self, confidence: Tensor, predicted: Tensor, labels: Tensor, knob: float, terms: Terms
-    ) -> Tensor:
-        """Find the lowest confidence a class at which the smoothed precision above it meets its bar."""
-
-        def search(confidence: Tensor, right: Tensor, bar: float) -> float:
-            order = confidence.argsort(stable=True)
-            smooth = torch.empty(len(order), dtype=torch.float64)
-            smooth[order] = torch.from_numpy(isotonic_regression(right[order].double().numpy()).x)
-            candidates, precision, support = precision_above(confidence, smooth)
-            good = (precision >= bar) & (support >= terms.min_support)
-            return float(candidates[good].min()) if good.any() else torch.inf
-
-        return by_class(confidence, predicted, labels, terms.bars(knob), search)
+    def lowest(self, confidence: Tensor, right: Tensor, bar: float, min_support: int) -> float:
+        """Return the lowest confidence at which the smoothed precision above it meets the bar."""
+        order = confidence.argsort(stable=True)
+        smooth = torch.empty(len(order), dtype=torch.float64)
+        smooth[order] = torch.from_numpy(isotonic_regression(right[order].double().numpy()).x)
+        return super().lowest(confidence, smooth, bar, min_support)
 
 
-class LowerBound(ClassPrecisionMargin):
+class LowerBound(ClassByClass):
     """A lower confidence bound of the precision must meet the bar: the promise is kept at a stated level.
 
     Thresholds are tried from strict to loose, from the first one at which samples without a mistake could pass,
@@ -63,16 +73,6 @@ class LowerBound(ClassPrecisionMargin):
 
     def __init__(self, level: float = 0.9):
         self.level = level
-
-    def thresholds(
-        self, confidence: Tensor, predicted: Tensor, labels: Tensor, knob: float, terms: Terms
-    ) -> Tensor:
-        """Go down the confidences of each class until the bound falls below its bar."""
-
-        def search(confidence: Tensor, right: Tensor, bar: float) -> float:
-            return self.lowest(confidence, right, bar, terms.min_support)
-
-        return by_class(confidence, predicted, labels, terms.bars(knob), search)
 
     def lowest(self, confidence: Tensor, right: Tensor, bar: float, min_support: int) -> float:
         """Return the lowest confidence down to which the bound meets the bar; inf if there is none."""
@@ -104,13 +104,3 @@ class LowerBoundOfAll(LowerBound):
                 confidence, predicted == labels, float(bars.nanmean()), terms.min_support
             )
         return thresholds
-
-
-def by_class(confidence: Tensor, predicted: Tensor, labels: Tensor, bars: Tensor, search: Search) -> Tensor:
-    """Search the threshold of each class among the samples that are named so: (K,), inf where there is none."""
-    thresholds = torch.full((len(bars),), torch.inf, dtype=confidence.dtype)
-    for c, bar in enumerate(bars.tolist()):
-        mine = predicted == c
-        if mine.any() and not np.isnan(bar):
-            thresholds[c] = search(confidence[mine], labels[mine] == c, bar)
-    return thresholds

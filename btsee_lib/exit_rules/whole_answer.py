@@ -18,27 +18,9 @@ class Entropy(ExitRule):
     """One threshold for all classes on the entropy: BranchyNet (arXiv 1709.01686). Its knob is in nats."""
 
     knobs = (
-        0.001,
-        0.005,
-        0.01,
-        0.03,
-        0.05,
-        0.1,
-        0.15,
-        0.2,
-        0.25,
-        0.3,
-        0.4,
-        0.5,
-        0.7,
-        0.9,
-        1.1,
-        1.3,
-        1.5,
-        1.7,
-        1.9,
-        2.1,
-    )
+        0.001, 0.005, 0.01, 0.03, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3,
+        0.4, 0.5, 0.7, 0.9, 1.1, 1.3, 1.5, 1.7, 1.9, 2.1,
+    )  # fmt: skip
 
     def confidence(self, logits: Tensor) -> Tensor:
         """The entropy of the softmax, negative: the less, the surer."""

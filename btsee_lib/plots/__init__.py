@@ -14,18 +14,3 @@ from btsee_lib.plots import (
     schemes,
 )
 from btsee_lib.plots.style import FIGURES
-
-__all__ = [
-    "FIGURES",
-    "backbone",
-    "branches",
-    "data",
-    "deployment",
-    "evaluation",
-    "journey",
-    "margins",
-    "pictures",
-    "scaling",
-    "schematic",
-    "schemes",
-]

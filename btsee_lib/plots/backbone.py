@@ -4,7 +4,8 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from btsee_lib.plots.style import GREEN, GREY, confusion_grid, drawn_from_table, interval
+from btsee_lib.plots.panels import confusion_grid, interval
+from btsee_lib.plots.style import GREEN, GREY, drawn_from_table
 
 
 @drawn_from_table
@@ -62,12 +63,8 @@ def class_precision(table: pd.DataFrame) -> Figure:
     figure, axes = plt.subplots(figsize=(7, 3.8))
     reach = interval(rows, "precision")
     axes.errorbar(100 * rows["precision"], rows.index, xerr=reach, fmt="o", color=GREEN, ms=7, capsize=3)
-    axes.set(
-        xlabel="precision (%), with its interval",
-        title="How often the backbone is right when it says ...",
-        yticks=rows.index,
-        yticklabels=rows["name"],
-        ylim=(-0.6, len(rows) - 0.4),
-    )
+    axes.set_yticks(rows.index, rows["name"])
+    title = "How often the backbone is right when it says ..."
+    axes.set(xlabel="precision (%), with its interval", title=title, ylim=(-0.6, len(rows) - 0.4))
     axes.grid(axis="y", visible=False)
     return figure

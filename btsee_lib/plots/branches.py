@@ -6,18 +6,8 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from btsee_lib.plots.style import (
-    BLUE,
-    BRANCH_COLOURS,
-    GREEN,
-    GREY,
-    INK,
-    ORANGE,
-    PURPLE,
-    SKY,
-    drawn_from_table,
-    panels_of,
-)
+from btsee_lib.plots.panels import panels_of
+from btsee_lib.plots.style import BLUE, BRANCH_COLOURS, GREEN, GREY, INK, ORANGE, PURPLE, SKY, drawn_from_table
 
 MARKERS = "vosDP"  # of branch 1, 2, ...
 KIND_COLOURS = (GREY, BLUE, SKY)
@@ -27,11 +17,10 @@ SCHEME_COLOURS = (GREY, GREEN, PURPLE, ORANGE)
 @drawn_from_table
 def branch_kinds(table: pd.DataFrame) -> Figure:
     """Validation accuracy of each branch against its cost, by kind (``branch_design.branch_kinds``)."""
-    figure, panels = panels_of(table["branch"].unique(), 3.4, 3.6)
+    figure, panels = panels_of(table, "branch", (3.4, 3.6))
     words = {"textcoords": "offset points", "ha": "center", "fontsize": 8}
-    for number, axes in panels.items():
-        groups = table[table["branch"] == number].groupby("kind", sort=False)
-        for (kind, rows), colour in zip(groups, KIND_COLOURS, strict=False):
+    for number, mine, axes in panels:
+        for (kind, rows), colour in zip(mine.groupby("kind", sort=False), KIND_COLOURS, strict=False):
             axes.plot(100 * rows["share"], 100 * rows["valid_accuracy"], "o-", color=colour, label=kind)
             widest = rows.iloc[-1]
             place = (100 * widest["share"], 100 * widest["valid_accuracy"])
@@ -47,9 +36,8 @@ def branch_kinds(table: pd.DataFrame) -> Figure:
 @drawn_from_table
 def learning_curves(table: pd.DataFrame) -> Figure:
     """Validation accuracy of each branch against its training visits (``branch_design.learning_curves``)."""
-    figure, panels = panels_of(table["branch"].unique(), 3.4, 3.6)
-    for number, axes in panels.items():
-        mine = table[table["branch"] == number]
+    figure, panels = panels_of(table, "branch", (3.4, 3.6))
+    for number, mine, axes in panels:
         for (scheme, rows), colour in zip(mine.groupby("training", sort=False), SCHEME_COLOURS, strict=False):
             axes.plot(rows["epochs"], 100 * rows["valid_accuracy"], "o-", color=colour, label=scheme)
         axes.margins(y=0.15)
@@ -92,20 +80,13 @@ def fall_on_survivors(table: pd.DataFrame) -> Figure:
     figure, axes = plt.subplots(figsize=(10, 1.6 + 0.95 * len(table)), layout="constrained")
     fall, places = table["difficulty"] + table["mismatch"], range(len(table))
     axes.barh(places, table["difficulty"], color=GREEN, height=0.6, label="difficulty: the backbone's fall")
-    axes.barh(
-        places,
-        table["mismatch"],
-        left=table["difficulty"],
-        color=BLUE,
-        height=0.3,
-        label="mismatch: how much further the branch falls (bar: 95 %)",
-    )
+    further = "mismatch: how much further the branch falls (bar: 95 %)"
+    axes.barh(places, table["mismatch"], left=table["difficulty"], color=BLUE, height=0.3, label=further)
     reach = [table["mismatch"] - table["low"], table["high"] - table["mismatch"]]
     axes.errorbar(fall, places, xerr=reach, fmt="none", ecolor=INK, capsize=6, lw=2)
     _number_parts(axes, table)
-    axes.set_yticks(
-        places, [f"{row.rule}\n{row.survivors:,} survivors" for row in table.itertuples()], fontsize=12
-    )
+    names = [f"{row.rule}\n{row.survivors:,} survivors" for row in table.itertuples()]
+    axes.set_yticks(places, names, fontsize=12)
     axes.set_xlabel("points of accuracy lost, from all images to survivors", fontsize=12)
     first = f"Branch {table['branch'].iloc[0]} loses {fall.iloc[0]:.1f} points on its survivors"
     axes.set_title(f"{first}; the backbone loses {table['difficulty'].iloc[0]:.1f} on the same", fontsize=13)
@@ -137,11 +118,9 @@ def training_gains(table: pd.DataFrame) -> Figure:
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.xaxis.set_minor_formatter(lambda value, _: f"{value:,.0f}" if f"{value:.0e}"[0] in "235" else "")
-    axes.set(
-        xlabel="training images that survive (logarithmic)",
-        ylabel="boosted less independent (points)",
-        title="Accuracy gained on survivors by training on survivors",
-    )
+    axes.set_title("Accuracy gained on survivors by training on survivors")
+    axes.set_xlabel("training images that survive (logarithmic)")
+    axes.set_ylabel("boosted less independent (points)")
     # Beside the plot, at the end of the zero line: no point can lie there.
     words = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "fontsize": 9, "color": GREY}
     axes.annotate("above:\nboosting pays", (1, 0), (6, 4), va="bottom", **words)

@@ -4,7 +4,8 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from btsee_lib.plots.style import GREY, INK, ORANGE, PURPLE, confusion_grid, drawn_from_table, interval
+from btsee_lib.plots.panels import confusion_grid, interval
+from btsee_lib.plots.style import GREY, INK, ORANGE, PURPLE, drawn_from_table
 
 
 @drawn_from_table
@@ -24,13 +25,9 @@ def accuracy_by_clarity(table: pd.DataFrame) -> Figure:
     axes.axhline(average, color=INK, lw=1, ls="--")
     words = {"textcoords": "offset points", "fontsize": 9}
     axes.annotate(f"all images: {average:.0f} %", (0.45, average), (0, 4), **words)
-    axes.set(
-        xlabel="tenth of the images, from the least clear to the clearest",
-        ylabel="accuracy (%)",
-        title="The classifier's own clarity tells which answers to trust",
-        xticks=table["group"],
-        ylim=(0, 104),
-    )
+    axes.set_title("The classifier's own clarity tells which answers to trust")
+    axes.set_xlabel("tenth of the images, from the least clear to the clearest")
+    axes.set(ylabel="accuracy (%)", xticks=table["group"], ylim=(0, 104))
     axes.grid(axis="x", visible=False)
     return figure
 
@@ -43,12 +40,8 @@ def class_mix(table: pd.DataFrame) -> Figure:
     axes.hlines(rows.index, 100 * rows["all"], 100 * rows["unclear"], color=ORANGE, lw=2, alpha=0.5)
     axes.plot(100 * rows["all"], rows.index, "|", color=GREY, ms=14, mew=2.5, label="all images")
     axes.plot(100 * rows["unclear"], rows.index, "o", color=ORANGE, ms=8, label="the unclear half")
-    axes.set(
-        xlabel="share of the class (%)",
-        title="The images left over are another mix of classes",
-        yticks=rows.index,
-        yticklabels=rows["name"],
-    )
+    axes.set(xlabel="share of the class (%)", title="The images left over are another mix of classes")
+    axes.set_yticks(rows.index, rows["name"])
     axes.set_xlim(left=0)
     axes.grid(axis="y", visible=False)
     axes.legend(loc="upper left")  # the largest shares stand above, away from 0

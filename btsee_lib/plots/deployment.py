@@ -8,18 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from btsee_lib.deployment.timing import EAGER, ONE_MODEL, STAGES
-from btsee_lib.plots.style import (
-    BESIDE,
-    BLUE,
-    GREEN,
-    GREY,
-    INK,
-    ORANGE,
-    SKY,
-    drawn_from_table,
-    headline,
-    panels_of,
-)
+from btsee_lib.plots.panels import headline, panels_of
+from btsee_lib.plots.style import BESIDE, BLUE, GREEN, GREY, INK, ORANGE, SKY, drawn_from_table
 
 EXIT_COLOURS = (SKY, BLUE, INK, GREY)
 ENGINES = {EAGER: ("o", ORANGE), STAGES: ("s", BLUE), ONE_MODEL: ("D", GREEN)}
@@ -46,12 +36,11 @@ def latency_by_exit(table: pd.DataFrame) -> Figure:
 @drawn_from_table
 def exit_times(table: pd.DataFrame) -> Figure:
     """Share of MACs and of time of each stage, from the times by exit (``measurements.exit_times``)."""
-    widths, sizes = sorted(table["width"].unique()), sorted(table["batch_size"].unique())
     whole = table[table["branches"] == table["exit"].clip(upper=table["branches"].max())]  # all branches run
-    figure, panels = panels_of(widths, 4.8, 3.6, sharey=True)
-    for width, axes in panels.items():
-        for place, (size, colour) in enumerate(zip(sizes, (BLUE, SKY), strict=False)):
-            rows = whole[(whole["width"] == width) & (whole["batch_size"] == size)].sort_values("exit")
+    figure, panels = panels_of(whole.sort_values(["width", "exit"]), "width", (4.8, 3.6), sharey=True)
+    for width, here, axes in panels:
+        sizes = zip(here.groupby("batch_size"), (BLUE, SKY), strict=False)
+        for place, ((size, rows), colour) in enumerate(sizes):
             name = "time, one image" if size == 1 else f"time, batches of {size}"
             if place == 0:
                 _steps(axes, rows["exit"] - 0.27, rows["macs"], GREY, "MACs")
@@ -77,14 +66,14 @@ def time_against_macs(table: pd.DataFrame) -> Figure:
 
     ``width, engine, batch_size, macs_ratio, time_ratio``: a row a cascade.
     """
-    widths, sizes = sorted(table["width"].unique()), sorted(table["batch_size"].unique())
-    figure, panels = panels_of(widths, 4.6, 3.8, beside=1.6, sharey=True)
+    table = table.assign(times=table["time_ratio"] / table["macs_ratio"]).sort_values("width", kind="stable")
+    figure, panels = panels_of(table, "width", (4.6, 3.8), beside=1.6, sharey=True)
     engines = [name for name in ENGINES if name in set(table["engine"])]
-    table = table.assign(times=table["time_ratio"] / table["macs_ratio"])
-    for width, axes in panels.items():
+    sizes = sorted(table["batch_size"].unique())
+    for width, here, axes in panels:
         for place, engine in enumerate(engines):
             marker, colour = ENGINES[engine]
-            rows = table[(table["width"] == width) & (table["engine"] == engine)]
+            rows = here[here["engine"] == engine]
             beside = rows["batch_size"].map(sizes.index) + 0.12 * (place - (len(engines) - 1) / 2)
             axes.plot(beside, rows["times"], marker, ms=8, color=colour, label=engine)
         axes.axhline(1, color=INK, lw=1.2, ls="--", label="time falls as far as MACs")
@@ -93,7 +82,7 @@ def time_against_macs(table: pd.DataFrame) -> Figure:
     figure.axes[0].set_ylabel("time / MACs\n(both as shares of the backbone's)")
     figure.axes[-1].legend(**BESIDE)
     above = (table["times"] > 1).groupby(table["width"]).mean()
-    shares = "; ".join(f"width {width}: {100 * above[width]:.0f} %" for width in widths)
+    shares = "; ".join(f"width {width}: {100 * share:.0f} %" for width, share in above.items())
     headline(figure, f"Above the dashed line, saved MACs are not all saved time. Points there: {shares}")
     return figure
 
@@ -101,12 +90,11 @@ def time_against_macs(table: pd.DataFrame) -> Figure:
 @drawn_from_table
 def throughput(table: pd.DataFrame) -> Figure:
     """Images a second by batch size, of a cascade and the backbone (``measurements.throughput_table``)."""
-    widths, sizes = sorted(table["width"].unique()), sorted(table["batch_size"].unique())
     cascade = next(name for name in table["model"] if name.startswith("drop"))
-    figure, panels = panels_of(widths, 4.6, 3.8, beside=1.8)
+    figure, panels = panels_of(table.sort_values(["width", "batch_size"]), "width", (4.6, 3.8), beside=1.8)
     shown: dict[str, Line2D] = {}
-    for width, axes in panels.items():
-        here = table[table["width"] == width].sort_values("batch_size")
+    sizes = sorted(table["batch_size"].unique())
+    for width, here, axes in panels:
         for engine, (marker, colour) in ENGINES.items():
             for model, name, style in ((cascade, "cascade", "-"), ("backbone", "backbone", ":")):
                 rows = here[(here["engine"] == engine) & (here["model"] == model)]
@@ -167,10 +155,7 @@ def latency_budget(table: pd.DataFrame) -> Figure:
     axes.plot(best["milliseconds"], best["drop"], "o", color=ORANGE, ms=6, label="the same ones on test")
     axes.axhline(0, color=INK, lw=1)
     first, last = (f"{row.drop:.1f} at {row.milliseconds:.2f} ms" for row in best.iloc[[0, -1]].itertuples())
-    axes.set(
-        xlabel="predicted mean time of an image (ms)",
-        ylabel="accuracy drop (points)",
-        title=f"More time buys accuracy: a drop on test of {first} and {last}",
-    )
+    axes.set_title(f"More time buys accuracy: a drop on test of {first} and {last}")
+    axes.set(xlabel="predicted mean time of an image (ms)", ylabel="accuracy drop (points)")
     axes.legend(loc="upper right")
     return figure

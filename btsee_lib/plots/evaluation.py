@@ -9,20 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from btsee_lib.evaluation import BASELINE, BTS_EE, FIRST_BRANCH, TIES, of_cell
-from btsee_lib.plots.style import (
-    BLUE,
-    GREEN,
-    GREY,
-    HEAT,
-    INK,
-    ORANGE,
-    PALE,
-    PURPLE,
-    SKY,
-    curve_of_drops,
-    drawn_from_table,
-    panels_of,
-)
+from btsee_lib.plots.panels import curve_of_drops, frame_of_drops, heat_map, panels_of
+from btsee_lib.plots.style import BLUE, GREEN, GREY, INK, ORANGE, PALE, PURPLE, SKY, drawn_from_table
 from btsee_lib.studies.claims import REPRODUCED
 from btsee_lib.studies.rivals import CASCADES, STATIC
 
@@ -49,19 +37,9 @@ def fronts(table: pd.DataFrame) -> Figure:
         curve_of_drops(axes, front, colour, name)
         if cell == BTS_EE:
             _point_out(axes, rows, colour)
-    _frame(axes, "Computation saved against accuracy lost: each dot a configuration, mean of the seeds")
+    title = "Computation saved against accuracy lost: each dot a configuration, mean of the seeds"
+    frame_of_drops(axes, title, loc="upper left")
     return figure
-
-
-def _frame(axes: Axes, title: str) -> None:
-    """What figures of drops against savings have in common."""
-    axes.axhline(0, color=GREY, lw=1)
-    axes.set(
-        xlabel="computation saved (% of the backbone's MACs)",
-        ylabel="accuracy drop on test (points)",
-        title=title,
-    )
-    axes.legend(loc="upper left")
 
 
 def _point_out(axes: Axes, rows: pd.DataFrame, colour: str) -> None:
@@ -97,10 +75,9 @@ def equal_compute(table: pd.DataFrame) -> Figure:
 @drawn_from_table
 def equal_margins(table: pd.DataFrame) -> Figure:
     """BTS-EE against each rival at equal margins, a point a configuration (``comparison.at_equal_margins``)."""
-    figure, panels = panels_of(table["rival"].unique(), 5, 4, sharey=True)
+    figure, panels = panels_of(table, "rival", (5, 4), sharey=True)
     drop, share = TIES
-    for rival, axes in panels.items():
-        rows = table[table["rival"] == rival]
+    for rival, rows, axes in panels:
         more, less = 100 * rows["more_reduction"], rows["less_drop"]
         both = ((more > 100 * share) & (less > drop)), ((more < -100 * share) & (less < -drop))
         for chosen, colour in ((both[0], GREEN), (both[1], ORANGE), (~both[0] & ~both[1], GREY)):
@@ -129,7 +106,8 @@ def rivals(table: pd.DataFrame) -> Figure:
     for row in static[static["width"].notna()].itertuples():
         place = (100 * row.reduction, row.drop)
         axes.annotate(f"width {row.width:.0f}", place, (6, -12), textcoords="offset points", color=ORANGE)
-    _frame(axes, "Lower is better: cascades against networks that are simply narrower")
+    title = "Lower is better: cascades against networks that are simply narrower"
+    frame_of_drops(axes, title, loc="upper left")
     return figure
 
 
@@ -139,9 +117,8 @@ def class_exits(table: pd.DataFrame) -> Figure:
     grid = 100 * table.pivot(index="class", columns="exit", values="share")
     grid = grid.sort_values(1, ascending=False)
     figure, axes = plt.subplots(figsize=(6.4, 4.4))
-    bar = {"label": "test images of the class (%)"}
     grid = grid.set_axis([f"branch {b}" for b in grid.columns[:-1]] + ["backbone"], axis=1)
-    sns.heatmap(grid, annot=True, fmt=".0f", vmin=0, vmax=100, ax=axes, cbar_kws=bar, **HEAT)
+    heat_map(axes, grid, ".0f", "test images of the class (%)", vmin=0, vmax=100)
     axes.set(xlabel="", ylabel="", title="Where the images of each class leave")
     return figure
 

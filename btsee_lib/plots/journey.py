@@ -80,15 +80,10 @@ def draw(journeys: Journeys, chosen: Mapping[str, int | None]) -> Figure:
     ----------
     chosen : positions in the split, by what to write beside them; None draws a row that says so.
     """
-    columns = len(journeys.logits) + 1
-    figure, panels = plt.subplots(
-        len(chosen),
-        columns,
-        figsize=(2.6 * columns, 0.4 + (1.25 + 0.17 * min(len(journeys.classes), MOST_CLASSES)) * len(chosen)),
-        width_ratios=(0.75, *[1] * (columns - 1)),
-        layout="constrained",
-        squeeze=False,
-    )
+    rows, columns = len(chosen), len(journeys.logits) + 1
+    size = (2.6 * columns, 0.4 + (1.25 + 0.17 * min(len(journeys.classes), MOST_CLASSES)) * rows)
+    look = {"width_ratios": (0.75, *[1] * (columns - 1)), "layout": "constrained", "squeeze": False}
+    figure, panels = plt.subplots(rows, columns, figsize=size, **look)
     for row, (name, position) in zip(panels, chosen.items(), strict=True):
         if position is None:
             for axes in row:

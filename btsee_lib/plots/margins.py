@@ -2,34 +2,20 @@
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from btsee_lib.plots.style import (
-    BLUE,
-    BRANCH_COLOURS,
-    GREY,
-    HEAT,
-    INK,
-    ORANGE,
-    PALE,
-    RULE_COLOURS,
-    curve_of_drops,
-    drawn_from_table,
-    headline,
-    panels_of,
-)
+from btsee_lib.plots.panels import curve_of_drops, frame_of_drops, headline, heat_map, panels_of
+from btsee_lib.plots.style import BLUE, BRANCH_COLOURS, GREY, INK, ORANGE, PALE, RULE_COLOURS, drawn_from_table
 
 
 @drawn_from_table
 def threshold_search(table: pd.DataFrame) -> Figure:
     """Precision above each confidence, with bar and threshold (``exit_rules.search_table``)."""
-    figure, panels = panels_of(table["class"].unique(), 4.6, 3.8)
+    figure, panels = panels_of(table, "class", (4.6, 3.8))
     low = 100 * table["precision"].quantile(0.02)
-    for name, axes in panels.items():
-        rows = table[table["class"] == name]
+    for name, rows, axes in panels:
         bar, threshold = rows["bar"].iloc[0], rows["threshold"].iloc[0]
         leaving = rows[rows["confidence"] >= threshold]
         axes.plot(rows["confidence"], 100 * rows["precision"], color=GREY, lw=1.5)
@@ -38,11 +24,8 @@ def threshold_search(table: pd.DataFrame) -> Figure:
         if len(leaving):
             axes.axvline(threshold, color=BLUE, ls=":", lw=1.5, label=f"threshold {threshold:.2f}")
         share = leaving["support"].max() / rows["support"].max() if len(leaving) else 0
-        axes.set(
-            xlabel="lowest confidence let out",
-            ylabel="precision of what leaves (%)",
-            title=f"{name}: {100 * share:.0f} % may leave",
-        )
+        title = f"{name}: {100 * share:.0f} % may leave"
+        axes.set(xlabel="lowest confidence let out", ylabel="precision of what leaves (%)", title=title)
         axes.set_ylim(max(0, low - 5), 101)
         axes.legend(loc="lower right", fontsize=9)
     return figure
@@ -54,8 +37,7 @@ def thresholds(table: pd.DataFrame) -> Figure:
     grid = table.pivot(index="class", columns="branch", values="threshold").loc[table["class"].unique()]
     never = ~np.isfinite(grid)
     figure, axes = plt.subplots(figsize=(5.6, 4.6))
-    bar = {"label": "confidence needed to leave"}
-    sns.heatmap(grid.mask(never), annot=True, fmt=".2f", vmin=0.2, vmax=1, ax=axes, cbar_kws=bar, **HEAT)
+    heat_map(axes, grid.mask(never), ".2f", "confidence needed to leave", vmin=0.2, vmax=1)
     axes.set_facecolor(PALE)  # of cells that have no threshold
     for row, column in np.argwhere(never.to_numpy()):
         axes.text(column + 0.5, row + 0.5, "never", ha="center", va="center", color=INK)
@@ -80,10 +62,8 @@ def margin_effect(table: pd.DataFrame) -> Figure:
     top.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     bottom.plot(knob, table["drop"], "o-", color=ORANGE)
     bottom.axhline(0, color=GREY, lw=1)
-    bottom.set(
-        xlabel="margin at every branch (precision points; strict on the left, loose on the right)",
-        ylabel="accuracy drop\n(points)",
-    )
+    knobs = "margin at every branch (precision points; strict on the left, loose on the right)"
+    bottom.set(xlabel=knobs, ylabel="accuracy drop\n(points)")
     return figure
 
 
@@ -94,9 +74,8 @@ def one_class(table: pd.DataFrame) -> Figure:
     A row a confidence and group, all images before survivors: those of ``exit_rules.search_table``, ``group``,
     ``branch``, and of test ``exits``, ``delivered`` (their precision), ``low`` and ``high``.
     """
-    figure, (left, right) = plt.subplots(
-        1, 2, figsize=(11, 5), layout="constrained", width_ratios=(3, 2), sharey=True
-    )
+    look = {"layout": "constrained", "width_ratios": (3, 2), "sharey": True}
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 5), **look)
     groups = list(table.groupby("group", sort=False))
     for place, ((group, rows), colour) in enumerate(zip(groups, (GREY, ORANGE), strict=False)):
         _promised(left, group, rows, colour)
@@ -206,11 +185,6 @@ def rules(table: pd.DataFrame) -> Figure:
     curves = {rule: rows.sort_values("reduction") for rule, rows in table.groupby("rule", sort=False)}
     for (rule, rows), colour in zip(curves.items(), RULE_COLOURS, strict=False):
         curve_of_drops(axes, rows, colour, labels.get(rule, rule))
-    axes.axhline(0, color=GREY, lw=1)
-    axes.set(
-        xlabel="computation saved (%)",
-        ylabel="accuracy drop on test (points)",
-        title=f"Lower is better: {len(curves)} exit rules, the same branches",
-    )
-    axes.legend(loc="upper left")
+    title = f"Lower is better: {len(curves)} exit rules, the same branches"
+    frame_of_drops(axes, title, "computation saved (%)", loc="upper left")
     return figure

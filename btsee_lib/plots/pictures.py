@@ -13,7 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from btsee_lib.plots.style import GREY, INK, headline
+from btsee_lib.plots.panels import headline
+from btsee_lib.plots.style import GREY, INK
 
 DARK_ON_WHITE = "gray_r"
 INTENSITY = "magma_r"  # for what is not an image: feature maps and grids
@@ -36,12 +37,8 @@ def random_of_each_class(
 def grid(images: Tensor, row_names: Sequence[str], title: str = "") -> Figure:
     """Draw images row after row, as many rows as there are names."""
     columns = len(images) // len(row_names)
-    figure, axes = plt.subplots(
-        len(row_names),
-        columns,
-        figsize=(0.72 * columns + 1.2, 0.72 * len(row_names) + (0.4 if title else 0)),
-        squeeze=False,
-    )
+    size = (0.72 * columns + 1.2, 0.72 * len(row_names) + (0.4 if title else 0))
+    figure, axes = plt.subplots(len(row_names), columns, figsize=size, squeeze=False)
     _name_rows(axes, row_names)
     _fill(axes, images)
     headline(figure, title)
@@ -53,12 +50,8 @@ def captioned(images: Tensor, captions: Sequence[str], columns: int = 5, title: 
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)
     lines = max(caption.count("\n") + 1 for caption in captions)
-    figure, axes = plt.subplots(
-        rows,
-        columns,
-        figsize=(1.45 * columns, (1.3 + 0.18 * lines) * rows + (0.4 if title else 0)),
-        squeeze=False,
-    )
+    size = (1.45 * columns, (1.3 + 0.18 * lines) * rows + (0.4 if title else 0))
+    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
     _fill(axes, images)
     for axis, caption in zip(axes.flat, captions, strict=False):
         axis.set_xlabel(caption, fontsize=9, color=INK)
@@ -82,12 +75,9 @@ def beside(left: Tensor, right: Tensor, names: tuple[str, str], row_names: Seque
 
 def walk(image: Tensor, feature_maps: Sequence[Tensor], channels: int = 4) -> Figure:
     """Draw an image (C, H, W) and the first channels of each feature map (C_b, H_b, W_b) after it."""
-    figure, axes = plt.subplots(
-        channels,
-        1 + len(feature_maps),
-        figsize=(1.5 * (1 + len(feature_maps)) + 0.4, 1.3 * channels + 0.7),
-        squeeze=False,
-    )
+    columns = 1 + len(feature_maps)
+    size = (1.5 * columns + 0.4, 1.3 * channels + 0.7)
+    figure, axes = plt.subplots(channels, columns, figsize=size, squeeze=False)
     for axis in axes[1:, 0]:
         axis.set_axis_off()
     draw_image(axes[0, 0], image)

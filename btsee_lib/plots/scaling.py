@@ -4,7 +4,8 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from btsee_lib.plots.style import GREEN, GREY, INK, PURPLE, drawn_from_table, headline
+from btsee_lib.plots.panels import headline
+from btsee_lib.plots.style import GREEN, GREY, INK, PURPLE, drawn_from_table
 
 TASKS = {
     "feature pass": ("o", INK),

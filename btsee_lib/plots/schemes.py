@@ -1,27 +1,14 @@
 """The figures of notebook 09: every way to train a cascade beside the others."""
 
 import pandas as pd
-import seaborn as sns
 from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from btsee_lib.evaluation import BTS_EE, CALIBRATION_ALONE
-from btsee_lib.plots.style import (
-    AROUND_ZERO,
-    BESIDE,
-    BLUE,
-    GREEN,
-    GREY,
-    HEAT,
-    INK,
-    ORANGE,
-    RULE_COLOURS,
-    curve_of_drops,
-    drawn_from_table,
-    headline,
-    panels_of,
-)
+from btsee_lib.plots.panels import curve_of_drops, frame_of_drops, gain_map, headline, heat_map, panels_of
+from btsee_lib.plots.style import BESIDE, BLUE, GREEN, GREY, INK, ORANGE, RULE_COLOURS, drawn_from_table
 from btsee_lib.studies.other_ways import best_offers, both_ways, drop_at_equal_compute
 
 
@@ -34,12 +21,9 @@ def sample_weights(table: pd.DataFrame) -> Figure:
     axes.axvline(0, color=GREY, lw=1)
     axes.annotate("stays", (-0.03, 1.08), ha="right", color=GREY)
     axes.annotate("leaves", (0.03, 1.08), color=GREY)
-    axes.set(
-        xlabel="confidence less threshold, at the branch before",
-        ylabel="weight in training",
-        ylim=(-0.05, 1.2),
-        title="The hard filter is one of many: what a sample weighs for the next branch",
-    )
+    axes.set_title("The hard filter is one of many: what a sample weighs for the next branch")
+    axes.set_xlabel("confidence less threshold, at the branch before")
+    axes.set(ylabel="weight in training", ylim=(-0.05, 1.2))
     axes.legend(**BESIDE)
     return figure
 
@@ -47,9 +31,9 @@ def sample_weights(table: pd.DataFrame) -> Figure:
 @drawn_from_table
 def scheme_standings(table: pd.DataFrame) -> Figure:
     """Gain at equal compute, a row a scheme (``other_ways.standings``, with ``data_set``)."""
-    figure, panels = panels_of(table["data_set"].unique(), 7, 3.8, columns=1)
-    for data_set, axes in panels.items():
-        rows = table[table["data_set"] == data_set].drop_duplicates("training").sort_values("gain")
+    figure, panels = panels_of(table, "data_set", (7, 3.8), columns=1)
+    for data_set, rows, axes in panels:
+        rows = rows.drop_duplicates("training").sort_values("gain")
         others = rows[rows["training"] != CALIBRATION_ALONE.training]
         reach = [rows["gain"] - rows["gain_low"], rows["gain_high"] - rows["gain"]]
         axes.errorbar(rows["gain"], rows["training"], xerr=reach, fmt="o", color=BLUE, lw=1.5)
@@ -64,9 +48,9 @@ def scheme_standings(table: pd.DataFrame) -> Figure:
 def scheme_pairs(table: pd.DataFrame) -> Figure:
     """Who gains over whom at equal compute, told where the interval for all pairs at once leaves out zero."""
     names = list(dict.fromkeys([*table["training"], *table["over"]]))
-    figure, panels = panels_of(table["data_set"].unique(), 9, 6, columns=1)
-    for data_set, axes in panels.items():
-        both = both_ways(table[table["data_set"] == data_set])
+    figure, panels = panels_of(table, "data_set", (9, 6), columns=1)
+    for data_set, rows, axes in panels:
+        both = both_ways(rows)
         certain = both["gain_low"].gt(0) | both["gain_high"].lt(0)
         both["words"] = both["gain"].map("{:+.2f}".format).where(certain, "")
         gains, words = (
@@ -74,8 +58,7 @@ def scheme_pairs(table: pd.DataFrame) -> Figure:
             for each in ("gain", "words")
         )
         farthest = table["gain"].abs().max()
-        look = AROUND_ZERO | {"vmin": -farthest, "vmax": farthest, "annot_kws": {"size": 8}}
-        sns.heatmap(gains, annot=words.fillna(""), fmt="", ax=axes, **look)
+        gain_map(axes, gains, farthest, 8, annot=words.fillna(""), fmt="")
         told = f"in {certain.sum() // 2} of {len(both) // 2} pairs the interval leaves out 0 (points)"
         axes.set(xlabel="over", ylabel="gain of", title=f"{data_set}: {told}")
         axes.set_xticklabels(names, rotation=40, ha="right")
@@ -86,19 +69,17 @@ def scheme_pairs(table: pd.DataFrame) -> Figure:
 def scheme_effort(table: pd.DataFrame) -> Figure:
     """Gain over independent branches of as many visits, by the visits (``effort.accuracy_by_effort``)."""
     later = table[table["branch"] > 1]
-    names, gains = later["training"].unique(), {}
-    for group, rows in later.groupby(["data_set", "branch"], sort=False):
+    names, gains = later["training"].unique(), []
+    figure, panels = panels_of(later, ["data_set", "branch"], (4, 4.4), beside=1, columns=2, sharey=True)
+    for (data_set, branch), rows, axes in panels:
         accuracy = rows.pivot(index="training", columns="epochs", values="valid_accuracy")
-        gains[group] = 100 * (accuracy - accuracy.loc[CALIBRATION_ALONE.training]).reindex(names)
-    figure, panels = panels_of(list(gains), 4, 4.4, beside=1, columns=2, sharey=True)
-    for (data_set, branch), axes in panels.items():
-        farthest = max(gains[data_set, branch].abs().max(axis=None), 1)
-        look = AROUND_ZERO | {"vmin": -farthest, "vmax": farthest, "annot_kws": {"size": 9}}
-        sns.heatmap(gains[data_set, branch], annot=True, fmt="+.1f", ax=axes, **look)
+        gains.append(100 * (accuracy - accuracy.loc[CALIBRATION_ALONE.training]).reindex(names))
+        farthest = max(gains[-1].abs().max(axis=None), 1)
+        gain_map(axes, gains[-1], farthest, 9, annot=True, fmt="+.1f")
         axes.set(xlabel="visits (epochs)", ylabel="", title=f"{data_set}, branch {branch}")
-    (data_set, branch), first = next(iter(gains.items()))
-    if BTS_EE.training in first.index:
-        gained = first.loc[BTS_EE.training].dropna()
+    if BTS_EE.training in names:
+        (data_set, branch), *_ = panels[0]
+        gained = gains[0].loc[BTS_EE.training].dropna()
         told = ", ".join(f"{value:+.1f} with {epochs:g}" for epochs, value in gained.iloc[[0, -1]].items())
         headline(figure, f"Points gained on survivors; {data_set}, boosted, branch {branch}: {told} epochs")
     return figure
@@ -107,9 +88,8 @@ def scheme_effort(table: pd.DataFrame) -> Figure:
 @drawn_from_table
 def scheme_levers(table: pd.DataFrame) -> Figure:
     """What each choice of a lever gains at equal compute, with its interval (``levers.levers``)."""
-    figure, panels = panels_of(table["data_set"].unique(), 7.5, 3.8, columns=1, sharex=True)
-    for data_set, axes in panels.items():
-        rows = table[table["data_set"] == data_set]
+    figure, panels = panels_of(table, "data_set", (7.5, 3.8), columns=1, sharex=True)
+    for data_set, rows, axes in panels:
         axes.axvline(0, color=INK, lw=1)
         axes.hlines(rows["lever"], rows["gain_low"], rows["gain_high"], color=BLUE, lw=1, alpha=0.4)
         axes.plot(rows["gain"], rows["lever"], "o", color=BLUE)
@@ -129,19 +109,24 @@ def scheme_levers(table: pd.DataFrame) -> Figure:
 @drawn_from_table
 def scheme_rules(table: pd.DataFrame) -> Figure:
     """Accuracy drop by scheme and exit rule (``other_ways.drop_at_equal_compute``, with ``data_set``)."""
-    figure, panels = panels_of(table["data_set"].unique(), 7, 4.6, columns=1)
-    for data_set, axes in panels.items():
-        rows = table[table["data_set"] == data_set]
-        grid = rows.pivot(index="training", columns="rule", values="drop")
-        grid = grid.loc[rows["training"].unique(), rows["rule"].unique()]
+    figure, panels = panels_of(table, "data_set", (7, 4.6), columns=1)
+    for data_set, rows, axes in panels:
+        grid = _heat_by_rule(axes, rows, "drop", ".2f", "accuracy drop (points)")
         beyond = grid - grid.loc[CALIBRATION_ALONE.training]
         scheme, rule = beyond.stack().idxmax()
-        bar = {"label": "accuracy drop (points)"}
-        sns.heatmap(grid, annot=True, fmt=".2f", ax=axes, cbar_kws=bar, **HEAT)
         told = f"{scheme}, under {rule}, loses {beyond.loc[scheme, rule]:.1f} points more than independent"
-        axes.set(xlabel="", ylabel="", title=f"{data_set}: {told}")
-        axes.set_xticklabels(grid.columns, rotation=30, ha="right")
+        axes.set_title(f"{data_set}: {told}")
     return figure
+
+
+def _heat_by_rule(axes: Axes, rows: pd.DataFrame, values: str, digits: str, name: str) -> pd.DataFrame:
+    """Draw the values of one column by scheme and exit rule, in the order of the rows, and return them so."""
+    grid = rows.pivot(index="training", columns="rule", values=values)
+    grid = grid.loc[rows["training"].unique(), rows["rule"].unique()]
+    heat_map(axes, grid, digits, name)
+    axes.set(xlabel="", ylabel="")
+    axes.set_xticklabels(grid.columns, rotation=30, ha="right")
+    return grid
 
 
 @drawn_from_table
@@ -149,50 +134,40 @@ def scheme_offers(table: pd.DataFrame) -> Figure:
     """What schemes save on test under each rule, for the middle drop of those allowed (``offers``)."""
     drops = sorted(table["max_drop"].unique())
     allowed = drops[len(drops) // 2]
-    figure, panels = panels_of(table["data_set"].unique(), 7, 4.6, columns=1)
-    for data_set, axes in panels.items():
-        rows = table[(table["data_set"] == data_set) & (table["max_drop"] == allowed)]
-        grid = 100 * rows.pivot(index="training", columns="rule", values="reduction")
-        grid = grid.loc[rows["training"].unique(), rows["rule"].unique()]
-        sns.heatmap(grid, annot=True, fmt=".1f", ax=axes, cbar_kws={"label": "MACs saved (%)"}, **HEAT)
+    table = table[table["max_drop"] == allowed].assign(saved=lambda rows: 100 * rows["reduction"])
+    figure, panels = panels_of(table, "data_set", (7, 4.6), columns=1)
+    for data_set, rows, axes in panels:
+        grid = _heat_by_rule(axes, rows, "saved", ".1f", "MACs saved (%)")
         ((_, best),) = best_offers(rows).iterrows()
         place = grid.columns.get_loc(best["rule"]), grid.index.get_loc(best["training"])
         axes.add_patch(Rectangle(place, 1, 1, fill=False, ec=ORANGE, lw=3, clip_on=False))
         told = f"for {allowed:g} points on valid, {best['training']} under {best['rule']} saves most"
-        axes.set(xlabel="", ylabel="", title=f"{data_set}: {told}")
-        axes.set_xticklabels(grid.columns, rotation=30, ha="right")
+        axes.set_title(f"{data_set}: {told}")
     return figure
 
 
 @drawn_from_table
 def scheme_fronts(table: pd.DataFrame) -> Figure:
     """Drop against computation saved by scheme and rule (``other_ways.best_curves``, with ``data_set``)."""
-    figure, panels = panels_of(table["data_set"].unique(), 6.5, 4, beside=2.5, columns=1)
-    for data_set, axes in panels.items():
-        rows = table[table["data_set"] == data_set]
+    figure, panels = panels_of(table, "data_set", (6.5, 4), beside=2.5, columns=1)
+    for data_set, rows, axes in panels:
         groups = rows.groupby(["training", "rule"], sort=False)
         colours = [*RULE_COLOURS[: groups.ngroups - 1], INK]  # the last one is the paper's
         for ((training, rule), each), colour in zip(groups, colours, strict=True):
             each = each.sort_values("reduction")
-            axes.plot(
-                100 * each["reduction"], each["drop"], "o-", ms=4, color=colour, label=f"{training}, {rule}"
-            )
+            saved, label = 100 * each["reduction"], f"{training}, {rule}"
+            axes.plot(saved, each["drop"], "o-", ms=4, color=colour, label=label)
         drops = drop_at_equal_compute(rows)["drop"]
-        axes.axhline(0, color=GREY, lw=1)
-        axes.set(xlabel="computation saved (% of the backbone's MACs)", ylabel="accuracy drop on test (points)")
-        axes.set_title(
-            f"{data_set}: the paper's drops {drops.iloc[-1] - drops.iloc[0]:+.1f} points against the best"
-        )
-        axes.legend(**BESIDE)
+        told = f"the paper's way loses {drops.iloc[-1] - drops.iloc[0]:.1f} points more than the best"
+        frame_of_drops(axes, f"{data_set}: {told}", **BESIDE)
     return figure
 
 
 @drawn_from_table
 def joint_exits(table: pd.DataFrame) -> Figure:
     """Accuracy that each exit gains by joint training, a dot an exit (``freezing.exits_beside``)."""
-    figure, panels = panels_of(table["data_set"].unique(), 5.4, 3.2, sharey=True)
-    for data_set, axes in panels.items():
-        rows = table[table["data_set"] == data_set]
+    figure, panels = panels_of(table, "data_set", (5.4, 3.2), sharey=True)
+    for data_set, rows, axes in panels:
         reach = [rows["gain"] - rows["low"], rows["high"] - rows["gain"]]
         axes.errorbar(rows["exit"], rows["gain"], yerr=reach, fmt="o", color=GREEN, lw=1.5)
         axes.axhline(0, color=INK, lw=1)
@@ -208,9 +183,8 @@ def joint_exits(table: pd.DataFrame) -> Figure:
 def joint_fronts(table: pd.DataFrame) -> Figure:
     """Fronts of a joint network and of independent branches (``freezing.fronts_beside``, ``data_set``)."""
     names = {"independent": "independent branches, backbone frozen", "joint": "trained jointly"}
-    figure, panels = panels_of(table["data_set"].unique(), 6, 3.6)
-    for data_set, axes in panels.items():
-        of_data_set = table[table["data_set"] == data_set]
+    figure, panels = panels_of(table, "data_set", (6, 3.6))
+    for data_set, of_data_set, axes in panels:
         for (training, label), colour in zip(names.items(), (BLUE, GREEN), strict=True):
             rows = of_data_set[of_data_set["training"] == training].sort_values("reduction")
             curve_of_drops(axes, rows, colour, label)

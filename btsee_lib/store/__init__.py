@@ -20,30 +20,3 @@ from btsee_lib.store.results import (
 from btsee_lib.store.rival_results import measured_rivals
 from btsee_lib.store.scheme_results import measured_other_ways
 from btsee_lib.store.studies import make_studies
-
-__all__ = [
-    "Report",
-    "claims_of_profiles",
-    "cost_model",
-    "load_backbone",
-    "load_data",
-    "load_own_visits",
-    "load_results",
-    "load_stored_features",
-    "load_trees",
-    "made_model",
-    "made_table",
-    "make_backbone",
-    "make_features",
-    "make_own_visits",
-    "make_studies",
-    "make_trees",
-    "measured_backbones",
-    "measured_joint",
-    "measured_other_ways",
-    "measured_rivals",
-    "measured_table",
-    "params",
-    "set_up_torch",
-    "show",
-]

@@ -24,7 +24,7 @@ from btsee_lib.config import SECTIONS
 from btsee_lib.disk import replace_folder
 from btsee_lib.errors import ArtefactError
 from btsee_lib.experiment import current_experiment
-from btsee_lib.store.code import digests_of_code
+from btsee_lib.store.code import digests_of_code, short_digest
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -78,7 +78,7 @@ def digest_of(name: str) -> str:
 
 def digest_of_fingerprint(made_from: dict[str, Any]) -> str:
     """Digest of what an artefact is made from, 16 hex digits."""
-    return _digest(json.dumps(made_from, sort_keys=True).encode())
+    return short_digest(json.dumps(made_from, sort_keys=True))
 
 
 def is_current(name: str, expected: dict[str, Any]) -> bool:
@@ -107,13 +107,10 @@ def ensure(name: str, expected: dict[str, Any], make: Callable[[Path], None]) ->
 
     def make_with_fingerprint(partial: Path) -> None:
         make(partial)
-        files = sorted(partial.iterdir())
+        files = list(partial.iterdir())
         sizes = {path.name: path.stat().st_size for path in files}
-        content = {
-            "made_from": expected,
-            "sizes": sizes,
-            "sha256": {path.name: _sha256(path) for path in files},
-        }
+        digests = {path.name: _sha256(path) for path in files}
+        content = {"made_from": expected, "sizes": sizes, "sha256": digests}
         (partial / FINGERPRINT).write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
 
     replace_folder(folder, make_with_fingerprint)
@@ -244,7 +241,3 @@ def _first_difference(found: Any, expected: Any, path: str = "") -> str:
                 return difference
         return ""
     return "" if found == expected else f"{path} is {found!r}, expected {expected!r}"
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()[:16]

@@ -67,9 +67,8 @@ def launch(processes: int, action: str) -> None:
 def backbone_fingerprint(parameters: BackboneParameters, splits: Splits) -> dict:
     """Describe what a backbone of these parameters is made from."""
     # The images themselves stand for the code that read them: one more data set retrains nothing.
-    return artefacts.fingerprint(
-        [params("data"), params("compute"), parameters], training, splits=splits.digest
-    )
+    sections = [params("data"), params("compute"), parameters]
+    return artefacts.fingerprint(sections, training, splits=splits.digest)
 
 
 def recipe(splits: Splits) -> str:
@@ -145,6 +144,5 @@ def ensure_narrower(name: str, width: int, splits: Splits, progress: Callable) -
 
 def checkpoint_of(name: str, expected: dict) -> Checkpoint:
     """Return where the training of an artefact keeps its state: no out of DVC, which would delete it."""
-    return Checkpoint(
-        artefacts.folder_of("checkpoints") / f"{name}-{artefacts.digest_of_fingerprint(expected)}.pt"
-    )
+    digest = artefacts.digest_of_fingerprint(expected)
+    return Checkpoint(artefacts.folder_of("checkpoints") / f"{name}-{digest}.pt")

@@ -41,17 +41,9 @@ def export_best() -> None:
     parameters, rule = params("boosting"), EXIT_RULES[chosen["rule"]]
     tree = behind(scheme_results.trained_tree(chosen["training"], parameters.seeds[0]), middle_rung(parameters))
     knobs = (chosen["knob"],) * len(cost.branches)
-    cascade = deployment.build_cascade(
-        tree,
-        knobs,
-        backbone,
-        features,
-        params("branches"),
-        boosting.calibration_terms(features, parameters),
-        splits.test.images.shape[1:],
-        rule,
-    )
-    images = splits.test.images
+    terms, images = boosting.calibration_terms(features, parameters), splits.test.images
+    parts = (tree, knobs, backbone, features, params("branches"), terms)
+    cascade = deployment.build_cascade(*parts, images.shape[1:], rule)
     exits = deployment.in_batches(lambda part: cascade.predict(splits.normalise(part)), images, AT_ONCE, tqdm)
     description = describe(cascade, exits, splits, features, cost, chosen["rule"], knobs)
 

@@ -20,7 +20,7 @@ def digests_of_code(module: str) -> dict[str, str]:
 
     A digest covers what a module does: comments and docstrings may change, statements may not.
     """
-    return {name: _digest(ast.dump(_without_docstrings(_tree(name)))) for name in import_closure(module)}
+    return {name: short_digest(ast.dump(_without_docstrings(_tree(name)))) for name in import_closure(module)}
 
 
 def import_closure(module: str) -> list[str]:
@@ -37,7 +37,7 @@ def import_closure(module: str) -> list[str]:
 def _imported(module: str) -> Iterator[str]:
     """Yield the names of the modules that a module's statements import, wherever they stand."""
     package = module if _source(module).name == "__init__.py" else module.rpartition(".")[0]
-    for node in ast.walk(_without_type_checking(_tree(module))):
+    for node in ast.walk(_TypeCheckingRemover().visit(_tree(module))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -52,16 +52,10 @@ class _TypeCheckingRemover(ast.NodeTransformer):
         return node.orelse if is_typing else self.generic_visit(node)
 
 
-def _without_type_checking(tree: ast.AST) -> ast.AST:
-    return _TypeCheckingRemover().visit(tree)
-
-
 def _without_docstrings(tree: ast.AST) -> ast.AST:
+    kinds = ast.Module | ast.ClassDef | ast.FunctionDef
     for node in ast.walk(tree):
-        if (
-            isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
-            and ast.get_docstring(node) is not None
-        ):
+        if isinstance(node, kinds) and ast.get_docstring(node) is not None:
             del node.body[0]
     return tree
 
@@ -82,5 +76,6 @@ def _source(name: str) -> Path | None:
     return next((path for path in candidates if path.is_file()), None)
 
 
-def _digest(text: str) -> str:
+def short_digest(text: str) -> str:
+    """Digest of a text, 16 hex digits."""
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -24,10 +24,9 @@ def make_own_visits(progress: Callable = iter) -> list[BranchTree]:
 
 def load_own_visits() -> list[BranchTree]:
     """Load the branches that ``make_own_visits`` trained, seed by seed and scheme by scheme."""
-    required = ((_name(*call), _made_from(*call), "boosted_branches") for call in _calls())
     return [
-        results.read_tree(artefacts.require(*each), *call[:2])
-        for each, call in zip(required, _calls(), strict=True)
+        results.read_tree(artefacts.require(_name(*call), _made_from(*call), "boosted_branches"), *call[:2])
+        for call in _calls()
     ]
 
 

@@ -88,7 +88,8 @@ class Report:
             print(f"{name}: no value is recorded, this run has {value:.4g}{unit}")
         elif within == 0 and value == recorded:
             print(f"{name}: {recorded:,}{unit}, as recorded")
-        elif within > 0 and _agree(value, recorded, within):
+        # The recorded value has six digits, so an equal one may differ from it by half of the last.
+        elif within > 0 and abs(value - recorded) <= within + 1e-5 * abs(recorded):  # nan agrees with nothing
             print(f"{name}: within {within:g}{unit} of {recorded:.4g}{unit}")
         else:
             print(
@@ -164,11 +165,6 @@ def _rounded(value: float) -> float | None:
     if not np.isfinite(value):
         return None
     return int(value) if float(value).is_integer() else float(f"{float(value):.6g}")
-
-
-def _agree(value: float, recorded: float, within: float) -> bool:
-    # The recorded value has six digits, so an equal one may differ from it by half of the last.
-    return abs(value - recorded) <= within + 1e-5 * abs(recorded)  # nan agrees with nothing
 
 
 def show(figure: Figure, description: str) -> None:

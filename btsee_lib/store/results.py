@@ -22,15 +22,7 @@ from btsee_lib.experiment import input_path
 from btsee_lib.features import Features
 from btsee_lib.parallel import in_processes
 from btsee_lib.schemes import PAPER_SCHEMES, SCHEMES
-from btsee_lib.store import artefacts
-from btsee_lib.store.backbone_artefact import (
-    backbone_fingerprint,
-    checkpoint_of,
-    ensure_in_processes,
-    read_backbone,
-    take_over,
-    train_into,
-)
+from btsee_lib.store import artefacts, backbone_artefact
 from btsee_lib.store.code import digests_of_code
 from btsee_lib.store.data_checks import check_data
 from btsee_lib.trees import BranchTree, tree_of
@@ -38,27 +30,19 @@ from btsee_lib.trees import BranchTree, tree_of
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-Progress = Callable
 FEATURES = "features"  # the name of the artefact
 
 
 def load_data() -> Splits:
     """Load the data set that ``params.yaml`` names, and see that the parameters go with it."""
     parameters = params("data")
-    splits = load_splits(
-        parameters.name,
-        seed=parameters.seed,
-        limit=parameters.limit,
-        path=input_path(parameters.name, parameters.path),
-        image_size=parameters.image_size,
-        mirrors=parameters.mirrors,
-        drop_test_duplicates=parameters.drop_test_duplicates,
-    )
+    asked = parameters.model_dump() | {"path": input_path(parameters.name, parameters.path)}
+    splits = load_splits(**asked)
     check_data(splits)
     return splits
 
 
-def make_backbone(splits: Splits, progress: Progress = iter) -> tuple[nn.Module, pd.DataFrame]:
+def make_backbone(splits: Splits, progress: Callable = iter) -> tuple[nn.Module, pd.DataFrame]:
     """Train the backbone, or load it if it has been trained from just this, here or by whom it is kept in git.
 
     Returns
@@ -67,32 +51,33 @@ def make_backbone(splits: Splits, progress: Progress = iter) -> tuple[nn.Module,
     history : one row an epoch, see ``train_backbone``.
     """
     parameters = params("backbone")
-    expected = backbone_fingerprint(parameters, splits)
-    checkpoint = checkpoint_of("backbone", expected)
+    expected = backbone_artefact.backbone_fingerprint(parameters, splits)
+    checkpoint = backbone_artefact.checkpoint_of("backbone", expected)
 
     def make(folder: Path, fabric: "Fabric") -> None:
-        if not take_over("backbone", folder, expected, fabric):
-            train_into(folder, splits, parameters, progress, fabric, checkpoint)
+        if not backbone_artefact.take_over("backbone", folder, expected, fabric):
+            backbone_artefact.train_into(folder, splits, parameters, progress, fabric, checkpoint)
 
-    folder = ensure_in_processes("backbone", expected, make)
+    folder = backbone_artefact.ensure_in_processes("backbone", expected, make)
     checkpoint.remove()
     return _read_backbone(folder, splits)
 
 
 def load_backbone(splits: Splits) -> tuple[nn.Module, pd.DataFrame]:
     """Load the backbone that notebook 02 trained."""
-    expected = backbone_fingerprint(params("backbone"), splits)
+    expected = backbone_artefact.backbone_fingerprint(params("backbone"), splits)
     return _read_backbone(artefacts.require("backbone", expected, "backbone"), splits)
 
 
-def make_features(backbone: nn.Module, splits: Splits, progress: Progress = iter) -> Features:
+def make_features(backbone: nn.Module, splits: Splits, progress: Callable = iter) -> Features:
     """Store what the branches read of every image, or map it into memory if it is stored."""
 
     def make(folder: Path, fabric: "Fabric") -> None:
         set_up_torch(0)
         features.store_features(backbone, splits, folder, params("features"), progress, fabric)
 
-    return features.load_features(ensure_in_processes(FEATURES, features_fingerprint("backbone"), make))
+    expected = features_fingerprint("backbone")
+    return features.load_features(backbone_artefact.ensure_in_processes(FEATURES, expected, make))
 
 
 def load_stored_features() -> Features:
@@ -100,7 +85,7 @@ def load_stored_features() -> Features:
     return features.load_features(artefacts.require(FEATURES, features_fingerprint("backbone"), "backbone"))
 
 
-def make_backbone_and_features(progress: Progress) -> None:
+def make_backbone_and_features(progress: Callable) -> None:
     """Make both, as one of the processes that ``torchrun`` started, or alone."""
     compute = params("compute")
     # Two that read the data at once would get into each other's way.
@@ -110,13 +95,9 @@ def make_backbone_and_features(progress: Progress) -> None:
     make_features(backbone, splits, progress)
 
 
-def make_trees(progress: Progress = iter) -> list[BranchTree]:
+def make_trees(progress: Callable = iter) -> list[BranchTree]:
     """Train the branches of all configurations, a process a scheme and seed, or load what is there."""
-    missing = [
-        (scheme, seed)
-        for scheme, seed in _trees()
-        if not artefacts.is_current(_tree_name(scheme, seed), _made_from(scheme, seed))
-    ]
+    missing = [one for one in _trees() if not artefacts.is_current(_tree_name(*one), _made_from(*one))]
     in_processes(_make_tree, missing, progress)
     _near_features.cache_clear()
     return load_trees()
@@ -223,7 +204,8 @@ def tree_fingerprint(scheme: str, seed: int, parameters: BoostingParameters, fea
 
 
 def _read_backbone(folder: Path, splits: Splits) -> tuple[nn.Module, pd.DataFrame]:
-    return read_backbone(folder, splits, params("backbone")), pd.read_csv(folder / "history.csv")
+    network = backbone_artefact.read_backbone(folder, splits, params("backbone"))
+    return network, pd.read_csv(folder / "history.csv")
 
 
 def write_tree(folder: Path, tree: BranchTree) -> None:
@@ -236,11 +218,6 @@ def write_tree(folder: Path, tree: BranchTree) -> None:
 
 def read_tree(folder: Path, scheme: str, seed: int) -> BranchTree:
     """Read what ``write_tree`` wrote."""
-    states = artefacts.load_tensors(folder / "branches.pt")
-    return BranchTree(
-        scheme=scheme,
-        seed=seed,
-        nodes=pd.read_csv(folder / "nodes.csv"),
-        logits=artefacts.load_tensors(folder / "logits.pt"),
-        states=[states[str(position)] for position in range(len(states))],
-    )
+    states, logits = (artefacts.load_tensors(folder / f"{name}.pt") for name in ("branches", "logits"))
+    ordered = [states[str(position)] for position in range(len(states))]
+    return BranchTree(scheme, seed, pd.read_csv(folder / "nodes.csv"), logits, ordered)

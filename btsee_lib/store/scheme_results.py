@@ -8,6 +8,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from btsee_lib import boosting
+from btsee_lib.calibration import SURVIVORS
 from btsee_lib.compute import set_up_torch
 from btsee_lib.config import params
 from btsee_lib.evaluation import BTS_EE, CALIBRATION_ALONE, evaluate_configurations
@@ -38,10 +39,10 @@ def measure_other_ways() -> None:
     splits, stored = results.load_data(), results.load_stored_features()
     backbone, _ = results.load_backbone(splits)
     cost = results.cost_model(backbone, stored, splits)
-    decisions = other_ways.evaluated(trees, stored, cost, parameters)
     independent = of_scheme(trees, CALIBRATION_ALONE.training)
     short = [replace(trained_tree(*call), scheme=levers.SHORT) for call in short_calls]
     at_rungs = {"chosen": effort.rungs(parameters)}
+    decisions = evaluate_configurations(trees, stored, cost, parameters, calibrations=[SURVIVORS], **at_rungs)
     under_rules = other_ways.under_rules(trees, stored, cost, parameters)
     others = evaluate_configurations([*independent, *short], stored, cost, parameters, **at_rungs)
     tables = {

@@ -23,11 +23,8 @@ def make_studies(progress: Callable = iter) -> dict[str, pd.DataFrame]:
         curves.to_csv(folder / "learning_curves.csv", index=False)
         pd.concat(kinds).to_csv(folder / "branch_kinds.csv", index=False)
 
-    made_from = artefacts.fingerprint(
-        [params("branches"), params("boosting").model_copy(update={"seeds": [seed]})],
-        branch_design,
-        ["features"],
-    )
+    sections = [params("branches"), params("boosting").model_copy(update={"seeds": [seed]})]
+    made_from = artefacts.fingerprint(sections, branch_design, ["features"])
     return artefacts.read_tables(artefacts.ensure("studies", made_from, make))
 
 

@@ -212,18 +212,14 @@ def over_backbones(tables: dict[int, pd.DataFrame], confidence: float) -> pd.Dat
 def side_by_side(experiments: dict[str, pd.DataFrame]) -> pd.DataFrame:
     """Set the claims of experiments, by name, beside each other: a row a claim, a column an experiment."""
     order = pd.concat(experiments.values())["claim"].unique()
-    columns = {
-        name: table.set_index("claim").apply(
-            lambda row: (
-                row["verdict"]
-                if row["verdict"] == NOT_TESTABLE
-                else f"{row['verdict']}: {row['measured']:.2f} ({row['low']:.2f} to {row['high']:.2f})"
-            ),
-            axis=1,
-        )
-        for name, table in experiments.items()
-    }
+    columns = {name: table.set_index("claim").apply(_told, axis=1) for name, table in experiments.items()}
     return pd.DataFrame(columns).reindex(order).fillna("-").rename_axis("claim").reset_index()
+
+
+def _told(row: pd.Series) -> str:
+    """The verdict on a claim, and what was measured if it can be tested."""
+    measured = f": {row['measured']:.2f} ({row['low']:.2f} to {row['high']:.2f})"
+    return row["verdict"] + (measured if row["verdict"] != NOT_TESTABLE else "")
 
 
 def _triple(numbers: Numbers, name: str) -> tuple[float, float, float]:

@@ -144,12 +144,10 @@ def front_rows(averaged: pd.DataFrame, *cells: Cell) -> list[np.ndarray]:
     return [of_cell(chosen, cell).index.to_numpy() for cell in cells]
 
 
-def gains_at_equal_compute(
-    averaged: pd.DataFrame, drawn: Resamples, confidence: float, points: int = 25
-) -> pd.DataFrame:
+def gains_at_equal_compute(averaged: pd.DataFrame, drawn: Resamples, confidence: float) -> pd.DataFrame:
     """What each cell gains over the baseline, front against front: ``gain`` with the cell's names."""
     parts = [
-        gain_at_equal_compute(averaged, drawn, BASELINE, cell, confidence, points).assign(**cell._asdict())
+        gain_at_equal_compute(averaged, drawn, BASELINE, cell, confidence).assign(**cell._asdict())
         for cell in cells_of(averaged)
         if cell != BASELINE
     ]

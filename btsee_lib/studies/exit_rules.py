@@ -33,11 +33,8 @@ def search_table(
         mine = predicted == c
         levels, precision, support = precision_above(confidence[mine], labels[mine] == c)
         columns = {"confidence": levels.numpy(), "precision": precision.numpy(), "support": support.numpy()}
-        parts.append(
-            pd.DataFrame(columns).assign(
-                **{"class": classes[c], "bar": float(bars[c]), "threshold": float(thresholds[c])}
-            )
-        )
+        found = {"class": classes[c], "bar": float(bars[c]), "threshold": float(thresholds[c])}
+        parts.append(pd.DataFrame(columns).assign(**found))
     return pd.concat(parts, ignore_index=True)
 
 

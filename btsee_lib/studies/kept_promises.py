@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from btsee_lib.calibration import SURVIVORS, ExitRule, Terms, calibrate
-from btsee_lib.cascade import simulate
 from btsee_lib.cost import CostModel
+from btsee_lib.decisions import SplitResult, run_simulation
 from btsee_lib.exit_rules import PROMISING
 from btsee_lib.features import SplitFeatures
 from btsee_lib.uncertainty import interval
@@ -53,51 +53,35 @@ def kept_promises(
         order = torch.randperm(len(valid), generator=generator)
         fitted_on, checked_on = order.chunk(2)
         for name, rule in rules.items():
-            sure, named = outputs[name]
-            fit = (sure[:, fitted_on], named[:, fitted_on], valid.labels[fitted_on])
-            thresholds = calibrate(*fit, margins, terms, SURVIVORS, rule)
-            found = _checked(
-                sure[:, checked_on], named[:, checked_on], valid, checked_on, thresholds, bars, terms, cost
-            )
-            rows.append({"rule": name, "cut": cut, **found})
+            fit, check = ([each[:, half] for each in outputs[name]] for half in (fitted_on, checked_on))
+            thresholds = calibrate(*fit, valid.labels[fitted_on], margins, terms, SURVIVORS, rule)
+            half = SplitFeatures((), valid.logits[checked_on], valid.labels[checked_on])
+            found = run_simulation(*check, half, thresholds, cost)
+            told = {"reduction": found.reduction, "drop": found.summary()["drop"]}
+            rows.append({"rule": name, "cut": cut, **_kept(found, bars, terms.min_support), **told})
     return pd.DataFrame(rows)
 
 
-def _checked(
-    sure: Tensor,
-    named: Tensor,
-    valid: SplitFeatures,
-    here: Tensor,
-    thresholds: Tensor,
-    bars: Tensor,
-    terms: Terms,
-    cost: CostModel,
-) -> dict[str, float]:
-    """What a cascade does with the samples of one half."""
-    labels, last = valid.labels[here], valid.predicted[here]
-    exits = simulate(sure, named, last, thresholds)
-    right, branches = exits.label == labels, len(thresholds)
-    kept, short, left = [], 0.0, exits.exit < branches
-    precisions = [right[exits.exit == b].double() for b in range(branches)]
-    together = [
-        float(each.mean()) >= float(bars[b].nanmean())
-        for b, each in enumerate(precisions)
-        if len(each) >= terms.min_support
-    ]
+def _kept(found: SplitResult, bars: Tensor, min_support: int) -> dict[str, float]:
+    """How the precision of what leaves on one half compares with the bars (B, K)."""
+    exits, right = found.exits, found.correct
+    kept, together, short, left = [], [], 0.0, exits.exit < len(bars)
+    for b, of_branch in enumerate(bars):
+        leaving = right[exits.exit == b].double()
+        if len(leaving) >= min_support:
+            together.append(float(leaving.mean()) >= float(of_branch.nanmean()))
     for b, c in np.ndindex(bars.shape):
         mine = (exits.exit == b) & (exits.label == c)
         if mine.any():
             missing = float(bars[b, c] - right[mine].double().mean())
             short += missing * int(mine.sum())
-            if mine.sum() >= terms.min_support:
+            if mine.sum() >= min_support:
                 kept.append(missing <= 0)
     return {
         "promises": len(kept),
         "kept": np.mean(kept) if kept else np.nan,
         "kept_together": np.mean(together) if together else np.nan,
         "shortfall": 100 * short / max(int(left.sum()), 1),
-        "reduction": cost.reduction(exits.exit, thresholds),
-        "drop": 100 * float((last == labels).double().mean() - right.double().mean()),
     }
 
 

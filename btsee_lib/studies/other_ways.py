@@ -5,35 +5,31 @@ The last branch takes every margin of its list, since nothing is trained behind 
 """
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from btsee_lib.boosting import calibration_terms
 from btsee_lib.calibration import SURVIVORS
 from btsee_lib.cost import CostModel
-from btsee_lib.decisions import Decisions, Tally
+from btsee_lib.decisions import Decisions
 from btsee_lib.evaluation import (
     BTS_EE,
     CALIBRATION_ALONE,
-    Calibrator,
     Cell,
     cells_of,
     configuration_columns,
-    evaluate_configurations,
     mean_over_seeds,
     on_front,
     recommend,
 )
-from btsee_lib.exit_rules import EXIT_RULES
 from btsee_lib.features import Features
-from btsee_lib.studies.comparison import Resamples, bootstrap, gain_at_equal_compute
-from btsee_lib.studies.effort import middle_rung, rungs
+from btsee_lib.studies.comparison import Resamples, bootstrap, gain_at_equal_compute, with_intervals
+from btsee_lib.studies.effort import middle_rung
+from btsee_lib.studies.exit_rules import sweep_rules
 from btsee_lib.trees import BranchTree, margin_columns
-from btsee_lib.uncertainty import interval
 
 if TYPE_CHECKING:
     from btsee_lib.config import BoostingParameters, EvaluationParameters
@@ -41,15 +37,6 @@ if TYPE_CHECKING:
 GAIN = ["gain", "gain_low", "gain_high"]
 RIVAL = Cell(CALIBRATION_ALONE.training, "CPM")  # of ``offers``: behind the middle rung
 PAIR_RESAMPLES = 20_000  # the ends of intervals that hold for all pairs at once lie far out
-
-
-def evaluated(
-    trees: Iterable[BranchTree], features: Features, cost: CostModel, parameters: "BoostingParameters"
-) -> Decisions:
-    """Calibrate the rungs of every tree on survivors, and run them over valid and test."""
-    return evaluate_configurations(
-        trees, features, cost, parameters, calibrations=[SURVIVORS], chosen=rungs(parameters)
-    )
 
 
 def standings(
@@ -65,32 +52,19 @@ def standings(
         ``.._low, .._high``; and ``gain, gain_low, gain_high``: points of accuracy at equal compute, front
         against front. What belongs to a configuration is nan where none keeps the drop on valid.
     """
-    averaged = mean_over_seeds(decisions.table)
     drawn = bootstrap(decisions, parameters.resamples, parameters.seed)
+    averaged = with_intervals(mean_over_seeds(decisions.table), drawn, parameters.confidence)
     best = recommend(averaged, parameters.max_drops).set_index([*Cell._fields, "max_drop"])
     named = [name for name in configuration_columns(averaged) if name not in Cell._fields]
-    rows = []
+    on_test = [f"{name}{end}" for name in ("drop", "reduction") for end in ("", "_low", "_high")]
+    told, rows = [*named, "valid_reduction", *on_test], []
     for cell in cells_of(averaged):
         ahead = gain_over(averaged, drawn, cell, rival, parameters.confidence)
         for max_drop in parameters.max_drops:
-            chosen = best.loc[(*cell, max_drop)] if (*cell, max_drop) in best.index else None
-            at = _with_intervals(chosen, [*named, "valid_reduction"], drawn, parameters.confidence)
+            key = (*cell, max_drop)
+            at = best.loc[key, told] if key in best.index else dict.fromkeys(told, np.nan)
             rows.append({**cell._asdict(), "max_drop": max_drop, **at, **ahead})
     return pd.DataFrame(rows)
-
-
-def _with_intervals(
-    chosen: pd.Series | None, told: Sequence[str], drawn: Resamples, confidence: float
-) -> dict[str, float]:
-    """What is told of a chosen configuration, and its drop and reduction on test."""
-    found = {name: np.nan if chosen is None else chosen[name] for name in told}
-    for name in ("drop", "reduction"):
-        low = high = value = np.nan
-        if chosen is not None:
-            value = chosen[name]
-            low, high = interval(getattr(drawn, name)[:, int(chosen["position"])], confidence)
-        found |= {name: value, f"{name}_low": low, f"{name}_high": high}
-    return found
 
 
 def gain_over(
@@ -141,19 +115,17 @@ def behind(tree: BranchTree, margins: Sequence[float]) -> BranchTree:
 
 
 def under_rules(
-    trees: Iterable[BranchTree], features: Features, cost: CostModel, parameters: "BoostingParameters"
+    trees: Sequence[BranchTree], features: Features, cost: CostModel, parameters: "BoostingParameters"
 ) -> Decisions:
     """Run the branches of each scheme behind the middle rung under every exit rule and knob.
 
     In the table ``training, rule, knob`` name a row.
     """
-    tally, terms = Tally(features, cost), calibration_terms(features, parameters)
-    for tree, (name, rule) in itertools.product(trees, EXIT_RULES.items()):
-        calibrator = Calibrator(behind(tree, middle_rung(parameters)), features, terms, rule)
-        for knob in rule.knobs:
-            names = {"seed": tree.seed, "training": tree.scheme, "rule": name, "knob": knob}
-            tally.add(names, *calibrator.calibrated([knob] * len(cost.branches)))
-    return tally.decisions()
+    chosen = (behind(tree, middle_rung(parameters)) for tree in trees)
+    swept = sweep_rules(chosen, features, cost, parameters)
+    of_each = len(swept.table) // len(trees)
+    swept.table.insert(1, "training", [tree.scheme for tree in trees for _ in range(of_each)])
+    return swept
 
 
 def by_rule(decisions: Decisions) -> pd.DataFrame:

@@ -12,9 +12,7 @@ from btsee_lib.data.splits import ImageSet, Splits
 PRECISIONS = ("32-true", "bf16-mixed")
 
 
-def compare_precisions(
-    cascade: Cascade, splits: Splits, split: ImageSet, cost: CostModel, batch_size: int = 500
-) -> pd.DataFrame:
+def compare_precisions(cascade: Cascade, splits: Splits, split: ImageSet, cost: CostModel) -> pd.DataFrame:
     """Run a cascade, which really stops, in both precisions over the same images.
 
     Parameters
@@ -30,7 +28,7 @@ def compare_precisions(
         other_label`` (shares of the images that are decided otherwise than in float32),
         ``accuracy_change`` (points) and ``macs_change`` (share), both against float32.
     """
-    found = {name: run_cascade(cascade, splits, split.images, name, batch_size) for name in PRECISIONS}
+    found = {name: run_cascade(cascade, splits, split.images, name) for name in PRECISIONS}
     exact = found[PRECISIONS[0]]
     macs = cost.by_exit(cascade.thresholds.cpu()).double()
     table = pd.DataFrame(

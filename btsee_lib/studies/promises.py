@@ -22,7 +22,6 @@ from btsee_lib.features import Features
 from btsee_lib.trees import BranchTree
 from btsee_lib.uncertainty import ratio_interval, share_interval
 
-# The columns of a table of promises without rows: nothing leaves at any branch.
 PROMISE = "seed calibration margin branch class_number bar exits precision low high at_ceiling broken".split()
 
 
@@ -69,29 +68,20 @@ def check_promises(
                 short = torch.where(here, bars[exits.label] - right.double(), 0.0)
                 missing[key] = missing.get(key, 0) + short.numpy()
                 counts[key] = counts.get(key, 0) + here.double().numpy()
-                names = {"seed": tree.seed, "calibration": calibration, "margin": margin, "branch": number}
-                rows += [names | row for row in _kept(exits.label[here], right[here], bars, parameters)]
-    table = pd.DataFrame(rows) if rows else pd.DataFrame(columns=PROMISE)
-    return Promises(table, missing, counts)
+                kept = _kept(exits.label[here], right[here], bars, parameters.bar_ceiling)
+                rows += [(tree.seed, calibration, margin, number, *row) for row in kept]
+    return Promises(pd.DataFrame(rows, columns=PROMISE), missing, counts)
 
 
-def _kept(label: Tensor, right: Tensor, bars: Tensor, parameters: BoostingParameters) -> list[dict]:
-    """Compare what left one branch with the bars of its classes."""
+def _kept(label: Tensor, right: Tensor, bars: Tensor, ceiling: float) -> list[tuple]:
+    """Compare what left one branch with the bars of its classes: the columns from ``class_number`` on."""
     rows = []
     for c, bar in enumerate(bars.tolist()):
         number, hits = int((label == c).sum()), int(right[label == c].sum())
         if number:
             low, high = share_interval(hits, number)
-            at_ceiling = bar >= parameters.bar_ceiling
-            row = {
-                "class_number": c,
-                "bar": bar,
-                "exits": number,
-                "precision": hits / number,
-                "low": low,
-                "high": high,
-            }
-            rows.append(row | {"at_ceiling": at_ceiling, "broken": high < bar and not at_ceiling})
+            is_broken = high < bar < ceiling
+            rows.append((c, bar, number, hits / number, low, high, bar >= ceiling, is_broken))
     return rows
 
 
@@ -115,14 +105,7 @@ def promise_summary(promises: Promises) -> pd.DataFrame:
         mine = table[
             (table["calibration"] == calibration) & table["branch"].isin(members) & ~table["at_ceiling"]
         ]
-        rows.append(
-            {
-                "calibration": calibration,
-                "branches": name,
-                "shortfall": 100 * missing.sum() / max(exits.sum(), 1),
-                "shortfall_low": 100 * low,
-                "shortfall_high": 100 * high,
-                "broken": mine["broken"].mean(),
-            }
-        )
-    return pd.DataFrame(rows)
+        shortfall = 100 * missing.sum() / max(exits.sum(), 1)
+        rows.append((calibration, name, shortfall, 100 * low, 100 * high, mine["broken"].mean()))
+    columns = "calibration branches shortfall shortfall_low shortfall_high broken".split()
+    return pd.DataFrame(rows, columns=columns)

@@ -1,4 +1,7 @@
 import itertools
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +24,21 @@ pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # 
 CLASSES = ("coat", "shirt", "bag")
 CELLS = list(itertools.product(("independent", "boosted"), ("full", "survivors")))
 MARGINS = (-0.05, 0.0)
+
+
+def test_a_users_own_settings_do_not_reach_a_figure(repository, tmp_path):
+    (tmp_path / "matplotlibrc").write_text(
+        "text.usetex: True\nlines.linewidth: 9\nfigure.facecolor: red\naxes.labelpad: 40\nfont.size: 33\n"
+    )
+    code = (
+        "import sys\nimport pandas as pd\nfrom btsee_lib.plots import FIGURES\n"
+        f"table = pd.DataFrame({fall_on_survivors().to_dict()!r})\n"
+        "FIGURES['fall_on_survivors'](table).savefig(sys.argv[1])"
+    )
+    for name, settings in (("own.png", tmp_path / "matplotlibrc"), ("plain.png", os.devnull)):
+        environment = os.environ | {"MATPLOTLIBRC": str(settings), "PYTHONPATH": str(repository)}
+        subprocess.run([sys.executable, "-c", code, tmp_path / name], env=environment, check=True)
+    assert (tmp_path / "own.png").read_bytes() == (tmp_path / "plain.png").read_bytes()
 
 
 def stage_costs():

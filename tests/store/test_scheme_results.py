@@ -30,6 +30,8 @@ def test_the_tables_of_a_data_set_are_read_back_by_its_name(measured):
     assert set(found) == {*"configurations standings pairs rules offers levers training effort".split()}
     for name in ("configurations", "standings", "rules", "offers", "training", "effort"):
         assert set(found[name]["training"]) == set(FEW), name
+    assert set(found["configurations"]["calibration"]) == {"survivors"}
+    assert len(found["configurations"]) == len(FEW) * 4  # rungs, of lists with two margins
     assert len(found["pairs"]) == 3
     assert (found["training"]["seconds"] > 0).all()
     assert found["training"].set_index("training").loc["boosted", "branches"] == 1 + 2 + 2

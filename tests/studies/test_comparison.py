@@ -177,13 +177,13 @@ def cells(*shifts):
 
 def test_every_cell_is_compared_with_the_baseline_at_equal_compute():
     averaged, drawn = cells(0.0, 0.0, 0.5, -1.0)
-    table = comparison.gains_at_equal_compute(averaged, drawn, 0.95, points=4)
-    assert len(table) == 3 * 5
+    table = comparison.gains_at_equal_compute(averaged, drawn, 0.95)
+    assert len(table) == 3 * 26  # points of a grid, and the mean
     assert len(of_cell(table, BASELINE)) == 0
     for cell, points in zip(CELLS[1:], (0.0, -0.5, 1.0), strict=True):
         rows = of_cell(table, cell)
-        assert rows["reduction"].isna().tolist() == [False] * 4 + [True]
-        assert rows["gain"].to_numpy() == pytest.approx(np.full(5, points))
+        assert rows["reduction"].isna().tolist() == [False] * 25 + [True]
+        assert rows["gain"].to_numpy() == pytest.approx(np.full(26, points))
 
 
 def test_a_gain_over_another_rival_is_that_between_the_two_fronts():

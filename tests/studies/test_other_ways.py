@@ -10,6 +10,7 @@ from made_up import made_up_features, made_up_tree
 from btsee_lib import boosting
 from btsee_lib.config import BoostingParameters
 from btsee_lib.cost import CostModel
+from btsee_lib.evaluation import evaluate_configurations
 from btsee_lib.exit_rules import EXIT_RULES
 from btsee_lib.schemes import SCHEMES
 from btsee_lib.studies import effort, other_ways
@@ -42,13 +43,8 @@ def decisions(some_features, parameters):
         }
         trees += [tree, dataclasses.replace(better, logits=surer)]
     cost = CostModel(stages=(10, 10, 10, 10), branches=(1, 1, 1))
-    return other_ways.evaluated(trees, some_features, cost, parameters)
-
-
-def test_all_schemes_are_calibrated_on_survivors_behind_the_rungs(decisions, parameters):
-    table = decisions.table
-    assert len(table) == 2 * 2 * len(effort.rungs(parameters))
-    assert set(table["calibration"]) == {"survivors"}
+    rungs = {"calibrations": ["survivors"], "chosen": effort.rungs(parameters)}
+    return evaluate_configurations(trees, some_features, cost, parameters, **rungs)
 
 
 def test_a_scheme_gains_nothing_over_itself_and_a_surer_one_gains(decisions):
@@ -142,6 +138,18 @@ def test_every_rule_turns_its_knob_through_its_range_behind_one_configuration(so
     assert second["valid_reduction"].equals(first["valid_reduction"])
     best = other_ways.best_offers(first).set_index("max_drop")["valid_reduction"]
     assert (best == first.groupby("max_drop")["valid_reduction"].max()).all()
+
+
+def test_a_row_under_rules_is_of_the_scheme_whose_branches_ran(some_features, parameters):
+    generator = torch.Generator().manual_seed(3)
+    trees = [made_up_tree(name, 0, some_features, (1, 2, 3), generator) for name in ("independent", "better")]
+    cost = CostModel(stages=(10, 10, 10, 10), branches=(1, 1, 1))
+    both, *alone = (
+        other_ways.under_rules(each, some_features, cost, parameters).table
+        for each in (trees, trees[:1], trees[1:])
+    )
+    pd.testing.assert_frame_equal(both, pd.concat(alone, ignore_index=True))
+    assert both["training"].unique().tolist() == ["independent", "better"]
 
 
 def curves(*cells):
