@@ -18,6 +18,8 @@ between
 <!-- backbones: written by hand -->
 - old
 <!-- end of backbones -->
+<!-- static: written by hand -->
+<!-- end of static -->
 <!-- advice: written by hand -->
 <!-- end of advice -->
 """
@@ -70,7 +72,7 @@ def test_the_rule_that_is_advised_was_chosen_on_valid_and_the_leading_scheme_has
     best = "  - most saved for at most 1 points on valid: *mine* under *entropy*, on test 42.0 % (40.0 to 44.0)"
     (offer,) = [each for each in readme.filled(TEXT).splitlines() if each.startswith("  - most saved")]
     assert offer.startswith(best)
-    assert "*mine* leads with +0.30 points (+0.10 to +0.50)" in line
+    assert "on test *mine* is first with +0.30 points (+0.10 to +0.50)" in line
     assert "*best on valid* drops least on valid; on test its drop is +0.45 points" in line
     assert line.endswith("and that of CPM +0.50.")
 
@@ -101,6 +103,19 @@ def test_the_tables_hold_the_results_of_all_experiments_profiles_first(two_exper
     span = "3.00 (2.00 to 4.00)"
     assert rows[6] == f"| 1 a claim | not reproduced here: {span} | reproduced here: {span} |"
     assert rows[7] == "| 7 another | not testable here | not testable here |"
+
+
+def test_a_network_that_never_stops_early_is_set_beside_the_cascades_where_it_was_trained(two_experiments):
+    gain = {
+        f"deployment.gain_over_static{end}": value for end, value in (("", 1.0), ("_low", 0.5), ("_high", 1.5))
+    }
+    numbers = {"deployment.static_cost": 0.25} | gain
+    (two_experiments / "reports/small/metrics_10_time.json").write_text(json.dumps(numbers))
+    (line,) = [each for each in readme.filled(TEXT).splitlines() if "the network takes" in each]
+    assert line == (
+        "- **cifar-10, width 32 (`small`)**: the network takes 25 % of the MACs, the cascades that are recommended "
+        "for 1 point 50 %; these are +1.00 points (+0.50 to +1.50) more accurate."
+    )
 
 
 def test_what_stands_between_the_tables_is_kept_and_a_second_time_changes_nothing(two_experiments):
