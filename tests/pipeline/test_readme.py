@@ -113,8 +113,8 @@ def test_a_network_that_never_stops_early_is_set_beside_the_cascades_where_it_wa
     (two_experiments / "reports/small/metrics_10_time.json").write_text(json.dumps(numbers))
     (line,) = [each for each in readme.filled(TEXT).splitlines() if "the network takes" in each]
     assert line == (
-        "- **cifar-10, width 32 (`small`)**: the network takes 25 % of the MACs, the cascades that are recommended "
-        "for 1 point 50 %; these are +1.00 points (+0.50 to +1.50) more accurate."
+        "- **cifar-10, width 32 (`small`)**: the network takes 25 % of the MACs, the cascades that are "
+        "recommended for 1 point 50 %; these are +1.00 points (+0.50 to +1.50) more accurate."
     )
 
 
