@@ -126,6 +126,16 @@ def test_what_notebooks_say_of_cifar_10_is_what_its_results_say():
             round(10 * (exits[2] + exits[3]).mean()) == 4
             and (round(10 * exits[1].min()), round(10 * exits[1].max())) == (3, 6)
         ),
+        ("03_boosted_branches", "from 6.9 to 5.3 points at branch 2 and from 6.7 to 1.6 at branch 3"): (
+            [round(-natural[f"boosting.{key}.{b}"], 1) for b in (2, 3) for key in ("gain", "own_visits.gain")]
+            == [6.9, 5.3, 6.7, 1.6]
+            and natural["boosting.own_visits.gain.3_high"] < 0
+        ),
+        ("05_evaluation", "from 0.93 points at equal visits to 0.54"): (
+            round(natural["evaluation.survivors.gain"], 2) == -0.93
+            and round(natural["evaluation.own_visits.gain"], 2) == -0.54
+            and natural["evaluation.own_visits.gain_high"] < 0
+        ),
         ("10_time", "more accurate by about a point and a half, for twice the MACs"): (
             1.25 < natural["deployment.gain_over_static"] < 1.75
             and 1.75 < (1 - natural["recommended.1.reduction"]) / natural["deployment.static_cost"] < 2.25
