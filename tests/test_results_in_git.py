@@ -206,34 +206,29 @@ def test_the_gains_of_boosting_follow_from_the_branches(home, numbers):
         assert numbers[f"boosting.gain.{number}"] == pytest.approx(expected, abs=1e-3)
 
 
-SIMPLER_NAMES = {rival: cell.calibration for cell, rival in SIMPLER.items()}
-
-
 def recorded_intervals(tables):
-    """The intervals on which verdicts rest and that a table holds too: name in the metrics, and row."""
-    names = ("value", "low", "high")
-    for rival, row in pd.read_csv(tables / "equal_drop.csv").set_index("rival").iterrows():
-        yield f"evaluation.{SIMPLER_NAMES[rival]}.equal_drop", row[["more", "low", "high"]].set_axis(names)
-    for rival, row in pd.read_csv(tables / "gain_by_rival.csv").set_index("rival").iterrows():
-        cell = next(cell for cell, name in RIVALS.items() if name == rival)
-        yield f"evaluation.{cell.calibration}.gain", row[["gain", "low", "high"]].set_axis(names)
+    """Intervals on which verdicts rest and that a table holds too: name in the metrics; value, low, high."""
+    beside = (("equal_drop", SIMPLER, "more", "equal_drop"), ("gain_by_rival", RIVALS, "gain", "gain"))
+    for table, rivals, column, name in beside:
+        rows = pd.read_csv(tables / f"{table}.csv").set_index("rival")
+        for cell, rival in rivals.items():
+            yield f"evaluation.{cell.calibration}.{name}", rows.loc[rival, [column, "low", "high"]].tolist()
     promises = pd.read_csv(tables / "promise_summary.csv").set_index(["calibration", "branches"])
     columns = ["shortfall", "shortfall_low", "shortfall_high"]
     for branches in ("later", "all"):
-        row = promises.loc[("survivors", branches), columns].set_axis(names)
-        yield f"cpm.survivors.{branches}.shortfall", row
+        yield f"cpm.survivors.{branches}.shortfall", promises.loc[("survivors", branches), columns].tolist()
     for row in of_cell(pd.read_csv(tables / "recommended.csv"), BTS_EE).to_dict("records"):
         for name in ("drop", "reduction"):
-            ends = pd.Series([row[f"{name}{end}"] for end in ("", "_low", "_high")], names)
+            ends = [row[f"{name}{end}"] for end in ("", "_low", "_high")]
             yield f"recommended.{row['max_drop']:g}.{name}", ends
 
 
 def test_the_intervals_that_verdicts_rest_on_are_those_of_the_tables(home, numbers):
     found = list(recorded_intervals(home / "tables"))
     assert len(found) >= 7
-    for name, row in found:
+    for name, ends in found:
         recorded = [numbers[f"{name}{end}"] for end in ("", "_low", "_high")]
-        assert recorded == pytest.approx(row.tolist(), rel=1e-4, abs=1e-6), name
+        assert recorded == pytest.approx(ends, rel=1e-4, abs=1e-6), name
 
 
 @pytest.mark.parametrize(

@@ -406,8 +406,7 @@ def cheapest_within(table, drop):
 
 
 def cheapest_on_test(table, drop):
-    allowed = table[table["drop"] <= drop]
-    return allowed["reduction"].idxmax() if len(allowed) else None
+    return cheapest_within(table.assign(valid_drop=table["drop"], valid_reduction=table["reduction"]), drop)
 
 
 def cheapest_below(table, drop):
@@ -425,18 +424,15 @@ def cheapest_or_error(table, drop):
 
 
 def cheapest_by_test_reduction(table, drop):
-    allowed = table[table["valid_drop"] <= drop]
-    return allowed["reduction"].idxmax() if len(allowed) else None
+    return cheapest_within(table.assign(valid_reduction=table["reduction"]), drop)
 
 
 def cheapest_by_test_drop(table, drop):
-    allowed = table[table["drop"] <= drop]
-    return allowed["valid_reduction"].idxmax() if len(allowed) else None
+    return cheapest_within(table.assign(valid_drop=table["drop"]), drop)
 
 
 def cheapest_of_largest_drop(table, drop):
-    allowed = table[table["valid_drop"] <= drop]
-    return allowed["valid_drop"].idxmax() if len(allowed) else None
+    return cheapest_within(table.assign(valid_reduction=table["valid_drop"]), drop)
 
 
 def cheapest_without_gains(table, drop):
