@@ -12,7 +12,7 @@ COPY := artifacts/verify
 # As in the pipeline, without a user's own settings of IPython and matplotlib.
 NBVAL := TQDM_DISABLE=1 IPYTHONDIR="$(CURDIR)/$(VENV)/ipython" MATPLOTLIBRC=/dev/null pytest --nbval --nbval-current-env -p no:cacheprovider
 .DEFAULT_GOAL := help
-.PHONY: help setup profile data repro scale rivals schemes best joint backbones industrial test lint unit pipeline notebooks check artefacts verify figures readme explorer site slides lab clean
+.PHONY: help setup profile data repro scale rivals schemes fewer-images best joint backbones industrial test lint unit pipeline notebooks check artefacts verify figures readme explorer site slides lab clean
 
 help:  ## list the commands
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1#/p' $(MAKEFILE_LIST) | awk -F'#' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -51,6 +51,10 @@ rivals: data  ## train narrower networks to set beside the cascades (an hour or 
 
 schemes: artefacts  ## compare all ways to train a cascade (an hour or more); of a profile: PROFILE=cifar-10
 	cd $(HOME_OF) && python -m btsee_lib.pipeline schemes
+	@echo "'dvc repro' brings notebook 09 up to date, and what else reads reports/measured"
+
+fewer-images: artefacts  ## what boosting gains on parts of the training images (half an hour)
+	cd $(HOME_OF) && python -m btsee_lib.pipeline fewer-images
 	@echo "'dvc repro' brings notebook 09 up to date, and what else reads reports/measured"
 
 best: data  ## train and export the best scheme and rule that were found (minutes): PROFILE=cifar-10

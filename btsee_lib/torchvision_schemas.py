@@ -20,18 +20,15 @@ _libraries = []  # a library's definitions live as long as the object does
 
 def _extension_loads() -> bool:
     """Load torchvision's binary extension if there is one that fits this torch."""
-    package = importlib.util.find_spec("torchvision")
-    if package is None:
+    package, finder = importlib.util.find_spec("torchvision"), importlib.machinery.PathFinder
+    extension = package and finder.find_spec("_C", package.submodule_search_locations)
+    if extension is None:
         return False
-    for folder in package.submodule_search_locations:
-        extension = importlib.machinery.PathFinder.find_spec("_C", [folder])
-        if extension is not None:
-            try:
-                torch.ops.load_library(extension.origin)
-            except OSError:
-                return False
-            return hasattr(torch.ops.torchvision, "nms")
-    return False
+    try:
+        torch.ops.load_library(extension.origin)
+    except OSError:
+        return False
+    return hasattr(torch.ops.torchvision, "nms")
 
 
 def declare() -> bool:

@@ -57,16 +57,14 @@ def arrange(arrivals: Arrivals, source: Path, seed: int) -> tuple[dict[str, pd.D
     _check_alike(classes, source)
     table["label"] = np.searchsorted(classes, table["class"])
     parts = {split: _shuffled(part, seed) for split, part in table.groupby("split")}
-    missing = [split for split in ("train", "test") if split not in parts]
+    absent = next((split for split in ("train", "test") if split not in parts), None)
     if set(parts) == {""}:
         _check_numbers(parts[""], classes, source)
         rest, test = _cut(parts[""], len(table) // SHARE, seed)
         train, valid = _cut(rest, len(test), seed)
         parts = {"train": train, "valid": valid, "test": test}
-    elif missing:
-        raise DataError(
-            f"{source} has no pictures in {missing[0]}/: add some, or put all into one folder a class"
-        )
+    elif absent:
+        raise DataError(f"{source} has no pictures in {absent}/: add some, or put all into one folder a class")
     elif "valid" not in parts:
         _check_numbers(parts["train"], classes, source)
         parts["train"], parts["valid"] = _cut(parts["train"], valid_number(len(parts["train"])), seed)

@@ -112,16 +112,13 @@ def _lay_down(
         pixels, grey = image
         height, width = pixels.shape[1:]
         arrivals.shape = arrivals.shape or (height, width)
+        told = f"{source}: {picture.path} is {width} x {height} pixels"
+        remedy = "set data.image_size in params.yaml, to bring all to one"
         if (height, width) != arrivals.shape:
-            raise DataError(
-                f"{source}: {picture.path} is {width} x {height} pixels, others are {arrivals.shape[1]} x "
-                f"{arrivals.shape[0]}: set data.image_size in params.yaml, to bring all to one size"
-            )
+            others = f"{arrivals.shape[1]} x {arrivals.shape[0]}"
+            raise DataError(f"{told}, others are {others}: {remedy} size")
         if height != width:
-            raise DataError(
-                f"{source}: {picture.path} is {width} x {height} pixels, and squares are needed: "
-                "set data.image_size in params.yaml, to bring all to one"
-            )
+            raise DataError(f"{told}, and squares are needed: {remedy}")
         arrivals.shelf.write(pixels)
         arrivals.grey += grey
         label, above = sys.intern(picture.label), sys.intern(picture.above)

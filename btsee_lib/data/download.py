@@ -6,7 +6,6 @@ anew.
 """
 
 import functools
-import hashlib
 import shutil
 import time
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
+from btsee_lib.data.file_digests import digest_of_file
 from btsee_lib.disk import check_space, full_disk_named
 from btsee_lib.errors import DataError
 
@@ -45,7 +45,7 @@ def fetch(mirrors: Sequence[str], target: Path, size: int, md5: str, more_space:
     import pooch  # where it is needed: with it comes tqdm.auto, which prints a warning into notebooks
 
     if target.is_file():
-        found = md5_of(target)
+        found = digest_of_file(target, "md5")
         if found != md5:
             raise DataError(f"{target} is damaged (md5 {found}, expected {md5}): delete it and run again")
         return
@@ -115,9 +115,3 @@ def reason_of(problem: BaseException) -> str:
         problem = problem.__cause__ or problem.__context__
     text = str(problem).strip() or type(problem).__name__
     return text.splitlines()[0].split(". ")[0].rstrip(".:")
-
-
-def md5_of(path: Path) -> str:
-    """Return the md5 of a file, read in pieces."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "md5").hexdigest()

@@ -43,17 +43,14 @@ def duplicate_table(splits: Splits) -> pd.DataFrame:
         One row a copy: ``split, position, name, label`` of the image and, with ``first_`` before them, of
         the first image of the same pixels, and ``same_label``. Names are empty in a data set without.
     """
-    tables = []
-    for split in SPLITS:
-        each = getattr(splits, split)
+    sets, tables = [getattr(splits, split) for split in SPLITS], []
+    for split, each in zip(SPLITS, sets, strict=True):
         columns = {"split": split, "position": np.arange(len(each))}
         columns["name"] = "" if each.names is None else np.char.decode(each.names)
         columns["label"] = np.array(splits.classes)[each.labels]
         tables.append(pd.DataFrame(columns))
     images = pd.concat(tables, ignore_index=True)
-    first, later = (
-        np.array(duplicates(*(getattr(splits, split) for split in SPLITS)), dtype=int).reshape(-1, 2).T
-    )
+    first, later = np.array(duplicates(*sets), dtype=int).reshape(-1, 2).T
     before = images.iloc[first].reset_index(drop=True).add_prefix("first_")
     table = before.join(images.iloc[later].reset_index(drop=True))
     return table.assign(same_label=table["first_label"] == table["label"])

@@ -15,10 +15,8 @@ from btsee_lib.data.sources import LEADS_OUT, contents_of
 from btsee_lib.errors import DataError
 
 SPLIT_FOLDERS = {"train": "train", "valid": "valid", "val": "valid", "validation": "valid", "test": "test"}
-SUFFIXES = frozenset(
-    ".png .apng .jpg .jpeg .jpe .jfif .mpo .bmp .gif .webp .tif .tiff .ppm .pgm .pbm .pnm".split()
-)
-NOTES = frozenset(".txt .xml .json .csv .tsv .yaml .yml .md .html .log .py .ipynb .mat .db .ini".split())
+SUFFIXES = ".png .apng .jpg .jpeg .jpe .jfif .mpo .bmp .gif .webp .tif .tiff .ppm .pgm .pbm .pnm".split()
+NOTES = ".txt .xml .json .csv .tsv .yaml .yml .md .html .log .py .ipynb .mat .db .ini".split()
 NO_PICTURE = "no picture by its name"
 OUTSIDE = "outside the class folders"
 HIDDEN = "hidden by the dot before its name"

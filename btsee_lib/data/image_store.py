@@ -9,7 +9,6 @@ import json
 import os
 import sys
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,8 @@ import torch
 
 from btsee_lib.data.arrangement import arrange, copies_last, reading_table, write_images
 from btsee_lib.data.arrivals import take_in
-from btsee_lib.data.download import md5_of
 from btsee_lib.data.duplicates import SPLITS
+from btsee_lib.data.file_digests import digest_of_file
 from btsee_lib.data.sources import files_of
 from btsee_lib.data.splits import ImageSet, Splits, channel_statistics
 from btsee_lib.disk import replace_folder
@@ -33,12 +32,7 @@ NAMED = 3  # unreadable pictures in the sentence on the source; the note has all
 
 
 def ensure(
-    folder: Path,
-    source: Path,
-    identity: str,
-    image_size: int | None,
-    seed: int,
-    fetch: Callable[[], None] = lambda: None,
+    folder: Path, source: Path, identity: str, image_size: int | None, seed: int, fetch: Callable = lambda: None
 ) -> Splits:
     """Map the stored arrays of a data set into memory, made first if others lie there or none.
 
@@ -84,7 +78,7 @@ def identity_of(source: Path) -> str:
         If there is no such file or folder.
     """
     if source.is_file():
-        return f"md5 {md5_of(source)}"
+        return f"md5 {digest_of_file(source, 'md5')}"
     if not source.is_dir():
         what = "is neither a folder nor a file" if source.exists() else "does not exist"
         raise DataError(f"{source} {what}: correct data.path in params.yaml")
@@ -102,21 +96,10 @@ def is_current(folder: Path, recipe: dict[str, Any]) -> bool:
     """Tell whether the arrays are whole and of this recipe."""
     try:
         note = json.loads((folder / NOTE).read_text())
-        whole = all(_md5(folder / name) == md5 for name, md5 in note["md5"].items())
+        whole = all(digest_of_file(folder / name, "md5") == md5 for name, md5 in note["md5"].items())
         return whole and note["made_from"] == recipe
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
-
-
-def _md5(path: Path) -> str:
-    state = path.stat()
-    return _md5_of(path, state.st_size, state.st_mtime_ns)
-
-
-@cache
-def _md5_of(path: Path, size: int, changed: int) -> str:
-    """The md5 of a file, once a process for each of its sizes and times of change."""
-    return md5_of(path)
 
 
 def load(folder: Path) -> Splits:
@@ -157,7 +140,7 @@ def _make(partial: Path, source: Path, recipe: dict[str, Any]) -> None:
         "source": f"{source.resolve().name} ({recipe['identity']}): {_told(counts)}",
         "classes": classes,
         "counts": counts,
-        "md5": {path.name: md5_of(path) for path in sorted(partial.iterdir())},
+        "md5": {path.name: digest_of_file(path, "md5") for path in sorted(partial.iterdir())},
     }
     (partial / NOTE).write_text(json.dumps(note, indent=1) + "\n")
 

@@ -24,6 +24,7 @@ ACTIONS = {
     "solutions": "btsee_lib.pipeline.notebooks:run_solutions",
     "rivals": "btsee_lib.store.rival_results:measure_rivals",
     "schemes": "btsee_lib.store.scheme_results:measure_other_ways",
+    "fewer-images": "btsee_lib.store.fewer_images_results:measure_fewer_images",
     "best": "btsee_lib.store.best_cascade:export_best",
     "backbones": "btsee_lib.pipeline.backbones:measure_backbones",
     "joint": "btsee_lib.store.joint_results:measure_joint",

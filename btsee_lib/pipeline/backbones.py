@@ -15,8 +15,8 @@ import yaml
 from btsee_lib.config import params, read_yaml
 from btsee_lib.experiment import current_experiment
 from btsee_lib.pipeline.publishing import CLAIMS
-from btsee_lib.store.backbone_artefact import recipe
-from btsee_lib.store.measured import backbones_file, measured_backbones
+from btsee_lib.store.backbone_artefact import kept, recipe
+from btsee_lib.store.measured import BACKBONES, measured_backbones
 from btsee_lib.store.results import load_data
 from btsee_lib.studies.claims import REPRODUCED
 
@@ -31,13 +31,13 @@ def measure_backbones() -> None:
     run goes on, also on another machine. To measure anew, delete it.
     """
     splits, own = load_data(), params("backbone").seed
-    table = measured_backbones(splits)
-    backbones_file().parent.mkdir(parents=True, exist_ok=True)
+    table, path = measured_backbones(splits), kept(BACKBONES)
+    path.parent.mkdir(parents=True, exist_ok=True)
     for seed in range(own + 1, own + 1 + OTHERS):
         if seed not in table["backbone_seed"].tolist():
             claims = _claims_on(seed)
             table = pd.concat([table, claims] if len(table) else [claims])
-            table.assign(made_from=recipe(splits)).to_csv(backbones_file(), index=False)
+            table.assign(made_from=recipe(splits)).to_csv(path, index=False)
         verdicts = table.loc[table["backbone_seed"] == seed, "verdict"]
         holds = int((verdicts == REPRODUCED).sum())
         print(f"backbone of seed {seed}: {holds} of {len(verdicts)} readings hold", flush=True)

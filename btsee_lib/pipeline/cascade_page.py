@@ -48,14 +48,11 @@ def fetch_runtime(folder: Path) -> list[Path]:
             raise DataError(f"npm does not get {RUNTIME}: {done.stderr.strip()[-200:] or 'try again'}")
         with tarfile.open(packed[0]) as archive:
             for part in parts:
-                content = archive.extractfile(f"package/dist/{part.name}").read()
-                part.write_bytes(content)
+                part.write_bytes(archive.extractfile(f"package/dist/{part.name}").read())
     return parts
 
 
-def write_cascade_page(
-    path: Path, model: Path, splits: Splits, costs: pd.DataFrame, runtime: list[Path]
-) -> None:
+def write_cascade_page(path: Path, model: Path, splits: Splits, costs: pd.DataFrame, parts: list[Path]) -> None:
     """Write the page.
 
     Parameters
@@ -63,7 +60,7 @@ def write_cascade_page(
     model : a folder that ``onnx_export.export`` wrote.
     splits : of the images that the model was made for; some of test can be picked.
     costs : ``macs, branch_macs``, a row a stage (``plots.schematic.cascade_table``).
-    runtime : the files that ``fetch_runtime`` returns.
+    parts : the files that ``fetch_runtime`` returns.
     """
     stages = OnnxStages(model)
     files = sorted(model.glob("stage_*.onnx"))
@@ -77,12 +74,12 @@ def write_cascade_page(
         "thresholds": stages.metadata["thresholds"],
         "pictures": _pictures(stages, splits),
     }
-    parts = {
+    contents = {
         "/*DESCRIBED*/": json.dumps(described).replace("<", "\\u003c"),
-        "/*PARTS*/": json.dumps([_compressed(part) for part in (*runtime, *files)]),
+        "/*PARTS*/": json.dumps([_compressed(part) for part in (*parts, *files)]),
     }
     page = (HERE / "cascade_page.html").read_text()
-    for place, content in parts.items():
+    for place, content in contents.items():
         page = page.replace(place, content)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page)

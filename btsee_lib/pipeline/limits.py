@@ -58,14 +58,11 @@ def check() -> None:
     path = current_experiment().parameters
     here = read_yaml(path)
     read = {name: checked_section(name, here, path.name) for name in here}
-    for key, (most, reason) in MOST.items():
-        section, name = key.split(".")
-        if section in read:
-            _check_most(key, getattr(read[section], name), most, reason)
-    for key, (most, reason) in LONGEST.items():
-        section, name = key.split(".")
-        if section in read:
-            _check_most(f"the length of {key}", len(getattr(read[section], name)), most, reason)
+    for limits, prefix, measure in ((MOST, "", lambda value: value), (LONGEST, "the length of ", len)):
+        for key, (most, reason) in limits.items():
+            section, name = key.split(".")
+            if section in read:
+                _check_most(f"{prefix}{key}", measure(getattr(read[section], name)), most, reason)
     boosting, data, backbone = read["boosting"], read["data"], read["backbone"]
     _check_names(data, backbone)
     classes, side, images = (None if data.path else PUBLISHED.get(data.name)) or (None, None, None)
@@ -76,20 +73,18 @@ def check() -> None:
     if side and backbone.reduced_epochs:
         _check_most("backbone.reduced_size", backbone.reduced_size, side, "images have so many pixels a side")
     if backbone.momentum == 0:
-        raise ParameterError(
-            "params.yaml: backbone.momentum is 0: take more, since Nesterov's method needs some"
-        )
+        raise _refused("backbone.momentum is 0: take more, since Nesterov's method needs some")
     lists, channels = len(boosting.margins), len(read["branches"].channels)
     if lists != channels:
-        raise ParameterError(
-            f"params.yaml: boosting.margins has {lists} lists and branches.channels {channels} numbers: "
+        raise _refused(
+            f"boosting.margins has {lists} lists and branches.channels {channels} numbers: "
             "give one of each for every branch"
         )
     number = math.prod(map(len, boosting.margins))
     _check_most("the number of combinations of boosting.margins", number, CONFIGURATIONS, LONG)
     if classes and boosting.class_margins and len(boosting.class_margins) != classes:
-        raise ParameterError(
-            f"params.yaml: boosting.class_margins has {len(boosting.class_margins)} entries: "
+        raise _refused(
+            f"boosting.class_margins has {len(boosting.class_margins)} entries: "
             f"give one for each of the {classes} classes, or null"
         )
 
@@ -100,20 +95,22 @@ def _check_names(data: DataParameters, backbone: BackboneParameters) -> None:
         for section, given in (("data", data.name), ("backbone", backbone.name)):
             names, table = NAMES[section]
             if given not in names and given not in (known := resolve_name(table)):
-                raise ParameterError(f"params.yaml: {section}.name is '{given}': use one of {', '.join(known)}")
+                raise _refused(f"{section}.name is '{given}': use one of {', '.join(known)}")
     for key, sets in TAKEN_BY.items():
         if getattr(data, key) is not None and data.name in NAMES["data"][0] and data.name not in sets:
-            raise ParameterError(
-                f"params.yaml: data.{key} has no meaning for the data set '{data.name}': set it to null"
-            )
+            raise _refused(f"data.{key} has no meaning for the data set '{data.name}': set it to null")
     path = input_path(data.name, data.path)
     if path is None and data.name == "folder":
-        raise ParameterError("params.yaml: data.path is null: name the folder or archive of your pictures")
+        raise _refused("data.path is null: name the folder or archive of your pictures")
     if path is not None and not path.exists():
-        raise ParameterError(f"params.yaml: data.path is '{data.path}', and {path} is not there: correct it")
+        raise _refused(f"data.path is '{data.path}', and {path} is not there: correct it")
 
 
 def _check_most(key: str, value: float | list[int], most: float, reason: str) -> None:
     largest = max(value) if isinstance(value, list) else value
     if largest > most:
-        raise ParameterError(f"params.yaml: {key} is {largest:,}: take at most {most:,}, since {reason}")
+        raise _refused(f"{key} is {largest:,}: take at most {most:,}, since {reason}")
+
+
+def _refused(why: str) -> ParameterError:
+    return ParameterError(f"params.yaml: {why}")

@@ -4,12 +4,12 @@ import json
 import os
 import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Thread
 from typing import TYPE_CHECKING
 
@@ -140,7 +140,7 @@ def interruptible(function: Callable[[], "NotebookNode"]) -> "NotebookNode":
 def nobodys_settings() -> Iterator[None]:
     """Keep a user's own settings of matplotlib, and start-up files of IPython, out of the kernels meanwhile."""
     before = dict(os.environ)
-    with tempfile.TemporaryDirectory() as empty:
+    with TemporaryDirectory() as empty:
         os.environ |= {"IPYTHONDIR": empty, "MATPLOTLIBRC": os.devnull}
         try:
             yield

@@ -32,16 +32,13 @@ def read_profile(name: str) -> Sections:
     ParameterError
         If there is no such profile, or its parameters cannot be used.
     """
-    folder = repository_root() / "profiles"
-    known = sorted(path.stem for path in folder.glob("*.yaml"))
+    root, origin = repository_root(), f"profiles/{name}.yaml"
+    known = sorted(path.stem for path in (root / "profiles").glob("*.yaml"))
     if name in TAKEN:
-        raise ParameterError(
-            f"profiles/{name}.yaml: reports/{name} is the main experiment's: take another name"
-        )
+        raise ParameterError(f"{origin}: reports/{name} is the main experiment's: take another name")
     if name not in known:
         raise ParameterError(f"no profile '{name}' in profiles/: use one of {', '.join(known)}")
-    changes = read_yaml(folder / f"{name}.yaml")
-    return merge(read_yaml(repository_root() / "params.yaml"), changes, f"profiles/{name}.yaml")
+    return merge(read_yaml(root / "params.yaml"), read_yaml(root / origin), origin)
 
 
 def merge(parameters: Sections, changes: Sections, origin: str) -> Sections:

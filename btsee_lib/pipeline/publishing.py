@@ -54,8 +54,7 @@ def _publish_notebook(source: Path) -> None:
 
 
 def _write_numbers(names: Sequence[str], file: str) -> None:
-    numbers = read_numbers(folder_of("reports"), names)
-    if numbers:
+    if numbers := read_numbers(folder_of("reports"), names):
         text = json.dumps(numbers, indent=1, sort_keys=True) + "\n"
         (current_experiment().reports / file).write_text(text)
 

@@ -30,9 +30,8 @@ def write_readme() -> None:
 def filled(text: str) -> str:
     """Return the text of a README with its tables as the results in git have them."""
     homes = experiments()
-    blocks = {each.__name__: each(homes) for each in (headline, claims, backbones, static)} | {
-        "advice": advice()
-    }
+    tables = (headline, claims, backbones, static)
+    blocks = {each.__name__: each(homes) for each in tables} | {"advice": advice()}
     for name, lines in blocks.items():
         block = re.compile(rf"(<!-- {name}: [^>]*-->\n).*?(<!-- end of {name} -->)", re.DOTALL)
         rows = "\n".join(lines) + "\n"
@@ -145,9 +144,7 @@ def _of_offer(row: dict) -> str:
 
 def _of_rules(curves: pd.DataFrame) -> str:
     curves = curves[curves["training"] == CALIBRATION_ALONE.training]
-    valid, test = (
-        drop_at_equal_compute(curves, split).set_index("rule")["drop"] for split in ("valid", "test")
-    )
+    valid, test = (drop_at_equal_compute(curves, each).set_index("rule")["drop"] for each in ("valid", "test"))
     chosen = valid.idxmin()
     return (
         f"Of rules for independent branches *{chosen}* drops least on valid; on test its drop is "

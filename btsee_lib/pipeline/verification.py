@@ -21,19 +21,11 @@ def compare(recorded: pd.DataFrame, here: pd.DataFrame) -> pd.DataFrame:
         ``same_verdict``. A claim that one of the tables lacks has another verdict.
     """
     both = recorded.merge(here, on="claim", how="outer", suffixes=("", "_here"), sort=False)
-    tolerance = both["high"] - both["low"]
-    difference = (both["measured_here"] - both["measured"]).abs()
-    untestable = both["measured"].isna() & both["measured_here"].isna()
-    return pd.DataFrame(
-        {
-            "claim": both["claim"],
-            "recorded": both["measured"],
-            "here": both["measured_here"],
-            "tolerance": tolerance,
-            "within": (difference <= tolerance + 1e-9) | untestable,
-            "same_verdict": both["verdict"] == both["verdict_here"],
-        }
-    )
+    table = both[["claim", "measured", "measured_here"]].set_axis(["claim", "recorded", "here"], axis=1)
+    tolerance, difference = both["high"] - both["low"], (table["here"] - table["recorded"]).abs()
+    untestable = table["recorded"].isna() & table["here"].isna()
+    within, same = (difference <= tolerance + 1e-9) | untestable, both["verdict"] == both["verdict_here"]
+    return table.assign(tolerance=tolerance, within=within, same_verdict=same)
 
 
 def verify(copy: str) -> None:
@@ -47,12 +39,10 @@ def verify(copy: str) -> None:
     place = experiment.reports.relative_to(experiment.root) / "tables" / CLAIMS
     table = compare(*(pd.read_csv(root / place) for root in (experiment.root, experiment.root / Path(copy))))
     print(table.to_string(index=False, float_format="%.2f"))
-    different = table.loc[~table["same_verdict"], "claim"].tolist()
-    if different:
+    others = table.loc[~table["same_verdict"], "claim"].tolist()
+    if others:
         set_up_torch(0)  # as many threads as the notebooks have
         told = other_conditions(experiment.root / place.with_name(CONDITIONS), conditions())
-        sys.exit(
-            f"{len(different)} of {len(table)} verdicts differ on this machine: {'; '.join(different)}{told}"
-        )
+        sys.exit(f"{len(others)} of {len(table)} verdicts differ on this machine: {'; '.join(others)}{told}")
     off = int((~table["within"]).sum())
     print(f"all {len(table)} verdicts are the same on this machine; {off} values lie outside their tolerance")

@@ -119,8 +119,7 @@ def training_gains(table: pd.DataFrame) -> Figure:
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.xaxis.set_minor_formatter(lambda value, _: f"{value:,.0f}" if f"{value:.0e}"[0] in "235" else "")
     axes.set_title("Accuracy gained on survivors by training on survivors")
-    axes.set_xlabel("training images that survive (logarithmic)")
-    axes.set_ylabel("boosted less independent (points)")
+    axes.set(xlabel="training images that survive (logarithmic)", ylabel="boosted less independent (points)")
     # Beside the plot, at the end of the zero line: no point can lie there.
     words = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "fontsize": 9, "color": GREY}
     axes.annotate("above:\nboosting pays", (1, 0), (6, 4), va="bottom", **words)

@@ -5,7 +5,6 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from btsee_lib.deployment.timing import EAGER, ONE_MODEL, STAGES
 from btsee_lib.plots.panels import headline, panels_of
@@ -28,8 +27,7 @@ def latency_by_exit(table: pd.DataFrame) -> Figure:
         axes.annotate(f"exit {number}\n{middle:.2f} ms", (middle, counts.max()), (0, 4), **words)
     title = "An image that leaves early is answered early: each exit has its own time"
     axes.set(xlabel="time of one image (ms)", ylabel="images", title=title)
-    axes.set_xlim(left=0)
-    axes.set_ylim(top=1.25 * axes.get_ylim()[1])
+    axes.set(xlim=(0, None), ylim=(None, 1.25 * axes.get_ylim()[1]))
     return figure
 
 
@@ -92,8 +90,7 @@ def throughput(table: pd.DataFrame) -> Figure:
     """Images a second by batch size, of a cascade and the backbone (``measurements.throughput_table``)."""
     cascade = next(name for name in table["model"] if name.startswith("drop"))
     figure, panels = panels_of(table.sort_values(["width", "batch_size"]), "width", (4.6, 3.8), beside=1.8)
-    shown: dict[str, Line2D] = {}
-    sizes = sorted(table["batch_size"].unique())
+    shown, sizes = {}, sorted(table["batch_size"].unique())
     for width, here, axes in panels:
         for engine, (marker, colour) in ENGINES.items():
             for model, name, style in ((cascade, "cascade", "-"), ("backbone", "backbone", ":")):

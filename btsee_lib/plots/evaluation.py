@@ -114,8 +114,7 @@ def rivals(table: pd.DataFrame) -> Figure:
 @drawn_from_table
 def class_exits(table: pd.DataFrame) -> Figure:
     """Where the images of each class leave (``evaluation.class_exits``)."""
-    grid = 100 * table.pivot(index="class", columns="exit", values="share")
-    grid = grid.sort_values(1, ascending=False)
+    grid = 100 * table.pivot(index="class", columns="exit", values="share").sort_values(1, ascending=False)
     figure, axes = plt.subplots(figsize=(6.4, 4.4))
     grid = grid.set_axis([f"branch {b}" for b in grid.columns[:-1]] + ["backbone"], axis=1)
     heat_map(axes, grid, ".0f", "test images of the class (%)", vmin=0, vmax=100)

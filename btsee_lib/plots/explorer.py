@@ -93,11 +93,8 @@ def _split(split: SplitFeatures, logits: Tensor) -> dict:
         {"confidence": _text(confidence.numpy().astype("<f4")), "predicted": _text(_bytes(predicted))}
         for confidence, predicted in zip(*confidence_and_class(logits), strict=True)
     ]
-    return {
-        "labels": _text(_bytes(split.labels)),
-        "backbone": _text(_bytes(split.predicted)),
-        "branches": branches,
-    }
+    labels, backbone = (_text(_bytes(each)) for each in (split.labels, split.predicted))
+    return {"labels": labels, "backbone": backbone, "branches": branches}
 
 
 def _bytes(numbers: Tensor) -> np.ndarray:

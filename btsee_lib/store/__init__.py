@@ -2,6 +2,7 @@
 
 from btsee_lib.compute import set_up_torch
 from btsee_lib.config import params
+from btsee_lib.store.fewer_images_results import measured_fewer_images
 from btsee_lib.store.joint_results import measured_joint
 from btsee_lib.store.measured import measured_backbones, measured_table
 from btsee_lib.store.own_visits import load_own_visits, make_own_visits

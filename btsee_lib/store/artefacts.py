@@ -7,11 +7,9 @@ other parameters is ever taken for this one's. A folder gets its final name only
 the fingerprint stands what each file held then: one that was altered is not taken for a result.
 """
 
-import hashlib
 import io
 import json
 from collections.abc import Callable, Sequence
-from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -21,6 +19,7 @@ import torch
 from pydantic import BaseModel
 
 from btsee_lib.config import SECTIONS
+from btsee_lib.data.file_digests import digest_of_file
 from btsee_lib.disk import replace_folder
 from btsee_lib.errors import ArtefactError
 from btsee_lib.experiment import current_experiment
@@ -109,7 +108,7 @@ def ensure(name: str, expected: dict[str, Any], make: Callable[[Path], None]) ->
         make(partial)
         files = list(partial.iterdir())
         sizes = {path.name: path.stat().st_size for path in files}
-        digests = {path.name: _sha256(path) for path in files}
+        digests = {path.name: digest_of_file(path, "sha256") for path in files}
         content = {"made_from": expected, "sizes": sizes, "sha256": digests}
         (partial / FINGERPRINT).write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
 
@@ -215,21 +214,9 @@ def _read_fingerprint(folder: Path) -> dict[str, Any]:
     for file, size in sizes.items():
         if not (folder / file).is_file() or (folder / file).stat().st_size != size:
             raise ArtefactError(f"{where}/{file} is missing or truncated")
-        if file in digests and _sha256(folder / file) != digests[file]:
+        if file in digests and digest_of_file(folder / file, "sha256") != digests[file]:
             raise ArtefactError(f"{where}/{file} was altered after it was written")
     return made_from
-
-
-def _sha256(path: Path) -> str:
-    state = path.stat()
-    return _sha256_of(path, state.st_size, state.st_mtime_ns)
-
-
-@cache
-def _sha256_of(path: Path, size: int, changed: int) -> str:
-    """Digest of a file's content, a second for 1 GB: once a process, while size and time of change stay."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _first_difference(found: Any, expected: Any, path: str = "") -> str:

@@ -77,7 +77,7 @@ def recipe(splits: Splits) -> str:
 
 
 def kept(name: str) -> Path:
-    """Where a network whose training takes long is kept in git, for those who take it over."""
+    """Where a network whose training takes long, or a table of this experiment, is kept in git."""
     return current_experiment().reports / "measured" / name
 
 

@@ -88,14 +88,10 @@ def make_timings(
         for name, table in measured_here(models, published, images, progress).items():
             table.to_csv(folder / f"{name}.csv", index=False)
 
-    first = params("boosting").seeds[0]
-    made_from = artefacts.fingerprint(
-        [params("deployment"), models[published].description],
-        measurements,
-        [STATIC, f"cascades/{BTS_EE.training}_seed_{first}"],
-        machine=processor(),
-        onnxruntime=onnxruntime.__version__,
-    )
+    sections = [params("deployment"), models[published].description]
+    inputs = [STATIC, f"cascades/{BTS_EE.training}_seed_{params('boosting').seeds[0]}"]
+    here = {"machine": processor(), "onnxruntime": onnxruntime.__version__}
+    made_from = artefacts.fingerprint(sections, measurements, inputs, **here)
     return artefacts.read_tables(artefacts.ensure("timings", made_from, make))
 
 

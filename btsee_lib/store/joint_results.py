@@ -48,9 +48,8 @@ def measured_joint() -> dict[str, dict[str, pd.DataFrame]]:
 def _answers(splits: Splits) -> dict[str, torch.Tensor]:
     """What the exits of the joint network answer on valid and test; it is trained if need be."""
     backbone, branches = params("backbone"), params("branches")
-    expected = artefacts.fingerprint(
-        [params("data"), params("compute"), backbone, branches], joint, splits=splits.digest
-    )
+    sections = [params("data"), params("compute"), backbone, branches]
+    expected = artefacts.fingerprint(sections, joint, splits=splits.digest)
 
     def make(folder: Path) -> None:
         network = joint.new_joint_network(splits, backbone, branches)

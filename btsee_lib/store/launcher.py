@@ -30,9 +30,8 @@ def run_together(command: Sequence[str], processes: int, folder: Path) -> bool:
     """
     listener = socket.create_server((LOOPBACK, 0))
     port = listener.getsockname()[1]
-    store = TCPStore(
-        LOOPBACK, port, is_master=True, wait_for_workers=False, master_listen_fd=listener.detach()
-    )  # lives as long as this function, and the processes meet there
+    options = {"is_master": True, "wait_for_workers": False, "master_listen_fd": listener.detach()}
+    store = TCPStore(LOOPBACK, port, **options)  # lives as long as this function, and the processes meet there
     running: list[subprocess.Popen] = []
     try:
         for rank in range(processes):

@@ -10,9 +10,10 @@ from btsee_lib.disk import replace_folder
 from btsee_lib.errors import ArtefactError
 from btsee_lib.experiment import current_experiment
 from btsee_lib.store.artefacts import read_table, read_tables
-from btsee_lib.store.backbone_artefact import recipe
+from btsee_lib.store.backbone_artefact import kept, recipe
 
 MEASURED = ("reports", "measured")
+BACKBONES = "backbones.csv"  # the claims on other backbones of this experiment, see ``kept``
 
 
 def measured_table(name: str) -> pd.DataFrame:
@@ -20,9 +21,15 @@ def measured_table(name: str) -> pd.DataFrame:
     return read_table(current_experiment().root.joinpath(*MEASURED) / f"{name}.csv")
 
 
-def backbones_file() -> Path:
-    """Where the claims on other backbones of this experiment are kept."""
-    return current_experiment().reports / "measured" / "backbones.csv"
+def made_here(path: Path, columns: list[str], splits: Splits) -> pd.DataFrame:
+    """Read a table that was measured in this experiment, with the recipe of its backbone in ``made_from``.
+
+    Without rows, but with the ``columns``, where there is none; and without those of another recipe.
+    """
+    if not path.is_file():
+        return pd.DataFrame(columns=columns)
+    found = pd.read_csv(path, dtype={"made_from": str, "right": str})
+    return found[found["made_from"] == recipe(splits)]
 
 
 def measured_backbones(splits: Splits) -> pd.DataFrame:
@@ -30,10 +37,7 @@ def measured_backbones(splits: Splits) -> pd.DataFrame:
 
     Without rows where there are none, or where the backbone is now made from something else.
     """
-    if not backbones_file().is_file():
-        return pd.DataFrame(columns=["backbone_seed"])
-    found = pd.read_csv(backbones_file(), dtype={"made_from": str})
-    return found[found["made_from"] == recipe(splits)].drop(columns="made_from")
+    return made_here(kept(BACKBONES), ["backbone_seed", "made_from"], splits).drop(columns="made_from")
 
 
 def keep_comparison(name: str, tables: dict[str, pd.DataFrame]) -> Path:

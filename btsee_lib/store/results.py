@@ -4,7 +4,7 @@ The notebook that teaches one of them makes it (``make_...``, which does nothing
 already), the later ones load it (``load_...``, which stops with a clear error if it is not).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -25,7 +25,7 @@ from btsee_lib.schemes import PAPER_SCHEMES, SCHEMES
 from btsee_lib.store import artefacts, backbone_artefact
 from btsee_lib.store.code import digests_of_code
 from btsee_lib.store.data_checks import check_data
-from btsee_lib.trees import BranchTree, tree_of
+from btsee_lib.trees import BranchTree, TrainedBranch, tree_of
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -130,12 +130,22 @@ def ensure_tree(
     features_name : the artefact that holds them.
     """
 
+    expected = tree_fingerprint(scheme, seed, parameters, features_name)
+    arguments = (params("branches"), parameters, seed)
+    return kept_tree(
+        name, expected, scheme, seed, lambda: boosting.train_tree(SCHEMES[scheme], stored(), *arguments)
+    )
+
+
+def kept_tree(
+    name: str, expected: dict, scheme: str, seed: int, train: Callable[[], Iterable[TrainedBranch]]
+) -> BranchTree:
+    """Load the branches of a scheme and seed from an artefact, or train them into it."""
+
     def make(folder: Path) -> None:
         set_up_torch(seed)
-        trained = boosting.train_tree(SCHEMES[scheme], stored(), params("branches"), parameters, seed)
-        write_tree(folder, tree_of(scheme, seed, list(trained)))
+        write_tree(folder, tree_of(scheme, seed, list(train())))
 
-    expected = tree_fingerprint(scheme, seed, parameters, features_name)
     return read_tree(artefacts.ensure(name, expected, make), scheme, seed)
 
 

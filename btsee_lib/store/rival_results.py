@@ -1,7 +1,5 @@
 """Narrower networks, trained in the way of the backbone: an hour or more, so by hand, and kept in git."""
 
-from pathlib import Path
-
 import pandas as pd
 from tqdm import tqdm
 
@@ -9,13 +7,13 @@ from btsee_lib.backbone import predict_logits
 from btsee_lib.config import params
 from btsee_lib.cost import count_macs
 from btsee_lib.data.splits import Splits
-from btsee_lib.experiment import current_experiment
-from btsee_lib.store.backbone_artefact import STATIC, ensure_narrower, recipe
+from btsee_lib.store.backbone_artefact import STATIC, ensure_narrower, kept, recipe
+from btsee_lib.store.measured import made_here
 from btsee_lib.store.results import load_data
 from btsee_lib.studies.rivals import packed
 
 SHARES = (0.5, 0.625, 0.75, 0.875)  # of the backbone's width
-COLUMNS = ["width", "macs", "accuracy", "made_from", "right"]
+TABLE, COLUMNS = "rivals.csv", ["width", "macs", "accuracy", "made_from", "right"]
 
 
 def measure_rivals() -> None:
@@ -23,7 +21,7 @@ def measure_rivals() -> None:
 
     The table is written anew after each network: an interrupted run goes on, also on another machine.
     """
-    splits, path = load_data(), _table()
+    splits, path = load_data(), kept(TABLE)
     table = measured_rivals(splits)
     path.parent.mkdir(parents=True, exist_ok=True)
     for width in (int(share * params("backbone").width) for share in SHARES):
@@ -40,15 +38,7 @@ def measured_rivals(splits: Splits) -> pd.DataFrame:
 
     Without rows where nothing has been measured, or by another recipe, or of other images.
     """
-    path = _table()
-    if not path.is_file():
-        return pd.DataFrame(columns=COLUMNS)
-    found = pd.read_csv(path, dtype={"made_from": str, "right": str})
-    return found[found["made_from"] == recipe(splits)]
-
-
-def _table() -> Path:
-    return current_experiment().reports / "measured" / "rivals.csv"
+    return made_here(kept(TABLE), COLUMNS, splits)
 
 
 def _measured(splits: Splits, width: int) -> dict:

@@ -23,9 +23,21 @@ def make_studies(progress: Callable = iter) -> dict[str, pd.DataFrame]:
         curves.to_csv(folder / "learning_curves.csv", index=False)
         pd.concat(kinds).to_csv(folder / "branch_kinds.csv", index=False)
 
-    sections = [params("branches"), params("boosting").model_copy(update={"seeds": [seed]})]
-    made_from = artefacts.fingerprint(sections, branch_design, ["features"])
-    return artefacts.read_tables(artefacts.ensure("studies", made_from, make))
+    return artefacts.read_tables(artefacts.ensure("studies", studies_made_from(), make))
+
+
+def load_studies() -> dict[str, pd.DataFrame]:
+    """Load the tables that ``make_studies`` wrote."""
+    return artefacts.read_tables(artefacts.require("studies", studies_made_from(), "boosted_branches"))
+
+
+def studies_made_from() -> dict:
+    """Describe what the studies are made from, with the first seed."""
+    sections = [
+        params("branches"),
+        params("boosting").model_copy(update={"seeds": params("boosting").seeds[:1]}),
+    ]
+    return artefacts.fingerprint(sections, branch_design, ["features"])
 
 
 def _part_of_studies(name: str, seed: int) -> pd.DataFrame:

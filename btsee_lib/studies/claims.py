@@ -23,6 +23,11 @@ RIVALS = {BASELINE: "conventional cascade", CALIBRATION_ALONE: "same calibration
 OWN = "each after its own best visits"  # of branches whose number of visits valid chose for each scheme
 SIMPLER = {BASELINE: "the conventional cascade", FIRST_BRANCH: "branch 1 alone"}  # what claim 6 is set against
 
+FRONTS = "points, front against front, averaged over what both reach"
+UNTESTED = (
+    "no small device and no energy counter was at hand; notebook 10 measures time on the machine that ran it"
+)
+
 Numbers = dict[str, float | None]
 
 
@@ -46,14 +51,7 @@ def claims_table(numbers: Numbers) -> pd.DataFrame:
         _reliable(numbers),
         *_ahead(numbers),
         *_headline(numbers),
-        (
-            "7 useful where latency and power are bounded",
-            "stated",
-            *(3 * [math.nan]),
-            NOT_TESTABLE,
-            "no small device and no energy counter was at hand; "
-            "notebook 10 measures time on the machine that ran it",
-        ),
+        ("7 useful where latency and power are bounded", "stated", *(3 * [math.nan]), NOT_TESTABLE, UNTESTED),
     ]
     return pd.DataFrame(rows, columns=COLUMNS)
 
@@ -84,24 +82,17 @@ def _sequence(numbers: Numbers) -> Iterator[tuple]:
     own = [name for name in sorted(numbers) if re.fullmatch(r"boosting\.own_visits\.gain\.\d+", name)]
     for name in [*(equal or ["boosting.gain.2"]), *own]:
         branch = f"branch {name.split('.')[-1]}" + (f", {OWN}" if name in own else "")
+        claim = f"2 training branches in sequence, on survivors: {branch}"
         visits = OWN if name in own else "at equal visits"
-        yield _above_zero(
-            f"2 training branches in sequence, on survivors: {branch}",
-            "better",
-            _triple(numbers, name),
-            f"points gained on survivors by boosted over independent training, {visits}",
-        )
+        note = f"points gained on survivors by boosted over independent training, {visits}"
+        yield _above_zero(claim, "better", _triple(numbers, name), note)
 
 
 def _light(numbers: Numbers) -> tuple:
     share = _value(numbers, "branches.largest_share")
-    return (
-        "3 lightweight branches of 1-D convolutions",
-        "lightweight",
-        *(3 * [100 * share]),
-        _verdict(share <= LIGHT, [share]),
-        f"% of the backbone's MACs, dearest branch, exact count; holds up to {100 * LIGHT:g} %",
-    )
+    claim, verdict = "3 lightweight branches of 1-D convolutions", _verdict(share <= LIGHT, [share])
+    note = f"% of the backbone's MACs, dearest branch, exact count; holds up to {100 * LIGHT:g} %"
+    return claim, "lightweight", *(3 * [100 * share]), verdict, note
 
 
 def _reliable(numbers: Numbers) -> tuple:
@@ -138,20 +129,13 @@ def _ahead(numbers: Numbers) -> Iterator[tuple]:
             f"configurations better in both ({_value(numbers, f'{name}.better'):g}) less those worse in both "
             f"({_value(numbers, f'{name}.worse'):g}), of {total:g}",
         )
-        yield _above_zero(
-            f"5c ahead of the {rival}: more accurate at equal computation, on average",
-            "consistently",
-            gain,
-            "points, front against front, averaged over what both reach",
-        )
-    if "evaluation.own_visits.gain" in numbers:
+        claim = f"5c ahead of the {rival}: more accurate at equal computation, on average"
+        yield _above_zero(claim, "consistently", gain, FRONTS)
+    own = "evaluation.own_visits.gain"
+    if own in numbers:
         rival = RIVALS[CALIBRATION_ALONE]
-        yield _above_zero(
-            f"5c ahead of the {rival}: more accurate at equal computation, on average, {OWN}",
-            "consistently",
-            _triple(numbers, "evaluation.own_visits.gain"),
-            "points, front against front, averaged over what both reach",
-        )
+        claim = f"5c ahead of the {rival}: more accurate at equal computation, on average, {OWN}"
+        yield _above_zero(claim, "consistently", _triple(numbers, own), FRONTS)
 
 
 def _headline(numbers: Numbers) -> Iterator[tuple]:
@@ -169,13 +153,9 @@ def _headline(numbers: Numbers) -> Iterator[tuple]:
     )
     for cell, rival in SIMPLER.items():
         name = f"evaluation.{cell.calibration}.equal_drop"
-        yield _above_zero(
-            f"6b more saved than by {rival} for the same drop",
-            "implied",
-            _triple(numbers, name),
-            "points of % of the MACs, front against front, where both drop by "
-            f"{_value(numbers, f'{name}.at'):.2f} points on test",
-        )
+        claim, at = f"6b more saved than by {rival} for the same drop", _value(numbers, f"{name}.at")
+        note = f"points of % of the MACs, front against front, where both drop by {at:.2f} points on test"
+        yield _above_zero(claim, "implied", _triple(numbers, name), note)
 
 
 def _above_zero(claim: str, paper: str, found: tuple[float, float, float], note: str) -> tuple:

@@ -9,18 +9,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from btsee_lib import evaluation
 from btsee_lib.decisions import Decisions
-from btsee_lib.evaluation import (
-    BASELINE,
-    BTS_EE,
-    TIES,
-    Cell,
-    cells_of,
-    configuration_columns,
-    fronts,
-    interpolated,
-    of_cell,
-)
+from btsee_lib.evaluation import BASELINE, BTS_EE, TIES, Cell, cells_of, configuration_columns, of_cell
 from btsee_lib.uncertainty import image_weights, interval
 
 AT_ONCE = 1000  # draws, each of which weighs all images: their memory is bounded, however many there are
@@ -119,7 +110,7 @@ def gain(
     grid = np.linspace(start, end, points)
 
     def along_grid(reduction: np.ndarray, drop: np.ndarray) -> np.ndarray:
-        curves = [interpolated(grid, reduction[rows], drop[rows]) for rows in (baseline, other)]
+        curves = [evaluation.interpolated(grid, reduction[rows], drop[rows]) for rows in (baseline, other)]
         return curves[0] - curves[1]
 
     measured = along_grid(reduction, drop)
@@ -131,6 +122,11 @@ def gain(
     return table
 
 
+def knob_names(table: pd.DataFrame) -> list[str]:
+    """Return the columns that name a configuration within its cell."""
+    return [name for name in configuration_columns(table) if name not in Cell._fields]
+
+
 def gain_at_equal_compute(
     averaged: pd.DataFrame, drawn: Resamples, baseline: Cell, other: Cell, confidence: float, points: int = 25
 ) -> pd.DataFrame:
@@ -140,7 +136,7 @@ def gain_at_equal_compute(
 
 def front_rows(averaged: pd.DataFrame, *cells: Cell) -> list[np.ndarray]:
     """Return the positions of the rows on the front of each cell."""
-    chosen = fronts(averaged)
+    chosen = evaluation.fronts(averaged)
     return [of_cell(chosen, cell).index.to_numpy() for cell in cells]
 
 
@@ -191,7 +187,7 @@ def at_equal_drop(
 def most_saved(drop: np.ndarray, reduction: np.ndarray, max_drop: float, points: int = 500) -> float:
     """The largest reduction on a curve (n,), joined by lines along it, that drops by ``max_drop`` at most."""
     grid = np.union1d(reduction, np.linspace(reduction.min(), reduction.max(), points))
-    kept = grid[interpolated(grid, reduction, drop) <= max_drop + TIES[0]]
+    kept = grid[evaluation.interpolated(grid, reduction, drop) <= max_drop + TIES[0]]
     return kept.max() if len(kept) else np.nan
 
 
@@ -219,19 +215,12 @@ def at_equal_margins(
         better = ((less_drop > TIES[0]) & (more_reduction > TIES[1])).sum(-1)
         worse = ((less_drop < -TIES[0]) & (more_reduction < -TIES[1])).sum(-1)
         lost_less = (less_drop > TIES[0]).sum(-1)
-        return {
-            "less accuracy lost": lost_less,
-            "better in both": better,
-            "worse in both": worse,
-            "ahead": better - worse,
-        }
+        in_both = {"better in both": better, "worse in both": worse, "ahead": better - worse}
+        return {"less accuracy lost": lost_less} | in_both
 
     measured = differences(averaged["drop"].to_numpy(), averaged["reduction"].to_numpy())
     samples = counted(*differences(drawn.drop, drawn.reduction))
-    names = [name for name in configuration_columns(averaged) if name not in Cell._fields]
+    names, found = knob_names(averaged), counted(*measured)
     pairs = averaged.loc[rows, names].assign(less_drop=measured[0], more_reduction=measured[1])
-    counts = [
-        (reading, int(count), *interval(samples[reading], confidence))
-        for reading, count in counted(*measured).items()
-    ]
+    counts = [(name, int(found[name]), *interval(samples[name], confidence)) for name in found]
     return pairs.reset_index(drop=True), pd.DataFrame(counts, columns=["reading", "count", "low", "high"])

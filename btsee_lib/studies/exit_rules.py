@@ -40,12 +40,9 @@ def search_table(
 
 def threshold_table(thresholds: Tensor, classes: Sequence[str]) -> pd.DataFrame:
     """Lay thresholds (B, K) out as rows ``branch, class, threshold``."""
-    rows = [
-        (b, name, float(value))
-        for b, row in enumerate(thresholds, start=1)
-        for name, value in zip(classes, row, strict=True)
-    ]
-    return pd.DataFrame(rows, columns=["branch", "class", "threshold"])
+    branches = pd.RangeIndex(1, len(thresholds) + 1, name="branch")
+    grid = pd.DataFrame(thresholds.double().numpy(), branches, pd.Index(classes, name="class"))
+    return grid.stack().rename("threshold").reset_index()
 
 
 def gain_over(

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 
 from btsee_lib.calibration import SURVIVORS
+from btsee_lib.config import EvaluationParameters
 from btsee_lib.data.splits import Splits
 from btsee_lib.decisions import Decisions
 from btsee_lib.evaluation import CALIBRATION_ALONE, Cell, mean_over_seeds
@@ -17,9 +17,6 @@ from btsee_lib.features import Features, SplitFeatures
 from btsee_lib.studies.comparison import bootstrap, front_rows, gain, together, with_intervals
 from btsee_lib.trees import BranchTree, TrainedBranch, tree_of
 from btsee_lib.uncertainty import image_weights, interval
-
-if TYPE_CHECKING:
-    from btsee_lib.config import EvaluationParameters
 
 JOINT = Cell("joint", SURVIVORS)
 
@@ -31,10 +28,8 @@ def as_cascade(logits: dict[str, Tensor], splits: Splits, seed: int) -> tuple[Br
         TrainedBranch(number, (), *sizes, False, {}, {name: each[number - 1] for name, each in logits.items()})
         for number in range(1, len(logits["valid"]))
     ]
-    features = {
-        name: SplitFeatures((), each[-1], getattr(splits, name).labels) for name, each in logits.items()
-    }
-    return tree_of(JOINT.training, seed, branches), features
+    own = {name: SplitFeatures((), each[-1], getattr(splits, name).labels) for name, each in logits.items()}
+    return tree_of(JOINT.training, seed, branches), own
 
 
 def against(decisions: Decisions, backbone_correct: np.ndarray) -> Decisions:
@@ -44,7 +39,7 @@ def against(decisions: Decisions, backbone_correct: np.ndarray) -> Decisions:
 
 
 def fronts_beside(
-    frozen: Decisions, joint: Decisions, parameters: "EvaluationParameters"
+    frozen: Decisions, joint: Decisions, parameters: EvaluationParameters
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Set the front of the joint network beside that of independent branches on a frozen backbone.
 
@@ -64,7 +59,7 @@ def fronts_beside(
 
 
 def exits_beside(
-    frozen: Iterable[Tensor], joint: Tensor, labels: Tensor, parameters: "EvaluationParameters"
+    frozen: Iterable[Tensor], joint: Tensor, labels: Tensor, parameters: EvaluationParameters
 ) -> pd.DataFrame:
     """Accuracy of every exit on all test images.
 
@@ -83,6 +78,6 @@ def exits_beside(
     difference = 100 * (right_jointly - right)
     weights = image_weights(len(labels), parameters.resamples, parameters.seed) / len(labels)
     low, high = interval(weights @ difference.T, parameters.confidence)
-    table = pd.DataFrame({"frozen": right.mean(1), "joint": right_jointly.mean(1)})
-    table.insert(0, "exit", range(1, len(table) + 1))
+    exits = range(1, len(joint) + 1)
+    table = pd.DataFrame({"exit": exits, "frozen": right.mean(1), "joint": right_jointly.mean(1)})
     return table.assign(gain=difference.mean(1), low=low, high=high)

@@ -1,23 +1,19 @@
 """Which single choice moves a cascade most, one thing changed at a time?"""
 
-from typing import TYPE_CHECKING
-
 import pandas as pd
 
 from btsee_lib.calibration import SURVIVORS
+from btsee_lib.config import EvaluationParameters
 from btsee_lib.decisions import Decisions
 from btsee_lib.evaluation import BASELINE, CALIBRATION_ALONE, Cell, mean_over_seeds
 from btsee_lib.schemes.scheme import Head, Scheme
 from btsee_lib.studies.comparison import bootstrap
 from btsee_lib.studies.other_ways import GAIN, RIVAL, gain_over
 
-if TYPE_CHECKING:
-    from btsee_lib.config import EvaluationParameters
-
 SHORT = "a quarter of the visits"  # the least of ``effort.EFFORTS``
 
 
-def other_levers(decisions: Decisions, parameters: "EvaluationParameters") -> pd.DataFrame:
+def other_levers(decisions: Decisions, parameters: EvaluationParameters) -> pd.DataFrame:
     """What else than schemes and rules changes a cascade: fewer visits, and calibration on all images.
 
     Parameters

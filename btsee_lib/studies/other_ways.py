@@ -7,32 +7,20 @@ The last branch takes every margin of its list, since nothing is trained behind 
 import itertools
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from btsee_lib.calibration import SURVIVORS
+from btsee_lib.config import BoostingParameters, EvaluationParameters
 from btsee_lib.cost import CostModel
 from btsee_lib.decisions import Decisions
-from btsee_lib.evaluation import (
-    BTS_EE,
-    CALIBRATION_ALONE,
-    Cell,
-    cells_of,
-    configuration_columns,
-    mean_over_seeds,
-    on_front,
-    recommend,
-)
+from btsee_lib.evaluation import BTS_EE, CALIBRATION_ALONE, Cell, cells_of, mean_over_seeds, on_front, recommend
 from btsee_lib.features import Features
-from btsee_lib.studies.comparison import Resamples, bootstrap, gain_at_equal_compute, with_intervals
+from btsee_lib.studies.comparison import Resamples, bootstrap, gain_at_equal_compute, knob_names, with_intervals
 from btsee_lib.studies.effort import middle_rung
 from btsee_lib.studies.exit_rules import sweep_rules
 from btsee_lib.trees import BranchTree, margin_columns
-
-if TYPE_CHECKING:
-    from btsee_lib.config import BoostingParameters, EvaluationParameters
 
 GAIN = ["gain", "gain_low", "gain_high"]
 RIVAL = Cell(CALIBRATION_ALONE.training, "CPM")  # of ``offers``: behind the middle rung
@@ -40,7 +28,7 @@ PAIR_RESAMPLES = 20_000  # the ends of intervals that hold for all pairs at once
 
 
 def standings(
-    decisions: Decisions, parameters: "EvaluationParameters", rival: Cell = CALIBRATION_ALONE
+    decisions: Decisions, parameters: EvaluationParameters, rival: Cell = CALIBRATION_ALONE
 ) -> pd.DataFrame:
     """What each scheme saves at most for each allowed drop, chosen on valid, and its gain over the rival.
 
@@ -55,9 +43,8 @@ def standings(
     drawn = bootstrap(decisions, parameters.resamples, parameters.seed)
     averaged = with_intervals(mean_over_seeds(decisions.table), drawn, parameters.confidence)
     best = recommend(averaged, parameters.max_drops).set_index([*Cell._fields, "max_drop"])
-    named = [name for name in configuration_columns(averaged) if name not in Cell._fields]
     on_test = [f"{name}{end}" for name in ("drop", "reduction") for end in ("", "_low", "_high")]
-    told, rows = [*named, "valid_reduction", *on_test], []
+    told, rows = [*knob_names(averaged), "valid_reduction", *on_test], []
     for cell in cells_of(averaged):
         ahead = gain_over(averaged, drawn, cell, rival, parameters.confidence)
         for max_drop in parameters.max_drops:
@@ -76,7 +63,7 @@ def gain_over(
 
 
 def who_beats_whom(
-    decisions: Decisions, parameters: "EvaluationParameters", resamples: int = PAIR_RESAMPLES
+    decisions: Decisions, parameters: EvaluationParameters, resamples: int = PAIR_RESAMPLES
 ) -> pd.DataFrame:
     """Gain at equal compute of every scheme (``training``) over every one that stands after it (``over``).
 
@@ -99,10 +86,8 @@ def who_beats_whom(
 def both_ways(pairs: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of ``who_beats_whom``, and after them the same ones turned round."""
     names = {"training": "over", "over": "training"}
-    turned = pairs.rename(columns=names).assign(
-        gain=-pairs["gain"], gain_low=-pairs["gain_high"], gain_high=-pairs["gain_low"]
-    )
-    return pd.concat([pairs, turned], ignore_index=True)
+    gains = {"gain": -pairs["gain"], "gain_low": -pairs["gain_high"], "gain_high": -pairs["gain_low"]}
+    return pd.concat([pairs, pairs.rename(columns=names).assign(**gains)], ignore_index=True)
 
 
 def behind(tree: BranchTree, margins: Sequence[float]) -> BranchTree:
@@ -115,7 +100,7 @@ def behind(tree: BranchTree, margins: Sequence[float]) -> BranchTree:
 
 
 def under_rules(
-    trees: Sequence[BranchTree], features: Features, cost: CostModel, parameters: "BoostingParameters"
+    trees: Sequence[BranchTree], features: Features, cost: CostModel, parameters: BoostingParameters
 ) -> Decisions:
     """Run the branches of each scheme behind the middle rung under every exit rule and knob.
 
@@ -144,7 +129,7 @@ def by_rule(decisions: Decisions) -> pd.DataFrame:
     return mean_over_seeds(decisions.table)[columns]
 
 
-def offers(decisions: Decisions, parameters: "EvaluationParameters") -> pd.DataFrame:
+def offers(decisions: Decisions, parameters: EvaluationParameters) -> pd.DataFrame:
     """What each scheme saves under each rule, as ``standings``; the rival is independent branches under CPM.
 
     Parameters

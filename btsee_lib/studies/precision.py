@@ -28,22 +28,13 @@ def compare_precisions(cascade: Cascade, splits: Splits, split: ImageSet, cost: 
         other_label`` (shares of the images that are decided otherwise than in float32),
         ``accuracy_change`` (points) and ``macs_change`` (share), both against float32.
     """
-    found = {name: run_cascade(cascade, splits, split.images, name) for name in PRECISIONS}
-    exact = found[PRECISIONS[0]]
+    found = [run_cascade(cascade, splits, split.images, name) for name in PRECISIONS]
     macs = cost.by_exit(cascade.thresholds.cpu()).double()
-    table = pd.DataFrame(
-        [
-            {
-                "precision": name,
-                "images": len(split),
-                "accuracy": _share(exits.label == split.labels),
-                "mean_macs": float(macs[exits.exit].mean()),
-                "other_exit": _share(exits.exit != exact.exit),
-                "other_label": _share(exits.label != exact.label),
-            }
-            for name, exits in found.items()
-        ]
-    )
+    table = pd.DataFrame({"precision": PRECISIONS, "images": len(split)})
+    table["accuracy"] = [_share(exits.label == split.labels) for exits in found]
+    table["mean_macs"] = [float(macs[exits.exit].mean()) for exits in found]
+    table["other_exit"] = [_share(exits.exit != found[0].exit) for exits in found]
+    table["other_label"] = [_share(exits.label != found[0].label) for exits in found]
     table["accuracy_change"] = 100 * (table["accuracy"] - table["accuracy"][0])
     table["macs_change"] = table["mean_macs"] / table["mean_macs"][0] - 1
     return table

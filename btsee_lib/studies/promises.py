@@ -94,7 +94,7 @@ def promise_summary(promises: Promises) -> pd.DataFrame:
         ``calibration, branches, shortfall`` (points below the bar, averaged over all that leaves) with
         a bootstrap interval over test images, and ``broken`` (share of the bars below the ceiling).
     """
-    table = promises.table
+    below_ceiling = promises.table[~promises.table["at_ceiling"].astype(bool)]
     numbers = sorted({branch for _, branch in promises.exits})
     groups = {str(b): [b] for b in numbers} | {"later": numbers[1:], "all": numbers}
     rows = []
@@ -102,10 +102,9 @@ def promise_summary(promises: Promises) -> pd.DataFrame:
         keys = [(calibration, b) for b in members]
         missing, exits = (sum(of[key] for key in keys) for of in (promises.missing, promises.exits))
         low, high = ratio_interval(missing, exits)
-        mine = table[
-            (table["calibration"] == calibration) & table["branch"].isin(members) & ~table["at_ceiling"]
-        ]
+        of_branches = below_ceiling[below_ceiling["branch"].isin(members)]
+        broken = of_branches.loc[of_branches["calibration"] == calibration, "broken"].mean()
         shortfall = 100 * missing.sum() / max(exits.sum(), 1)
-        rows.append((calibration, name, shortfall, 100 * low, 100 * high, mine["broken"].mean()))
+        rows.append((calibration, name, shortfall, 100 * low, 100 * high, broken))
     columns = "calibration branches shortfall shortfall_low shortfall_high broken".split()
     return pd.DataFrame(rows, columns=columns)

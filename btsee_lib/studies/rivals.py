@@ -1,16 +1,14 @@
 """The simplest rival of a cascade: a narrower network that never stops early, at several widths."""
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from btsee_lib.config import EvaluationParameters
 from btsee_lib.decisions import Decisions
 from btsee_lib.evaluation import BTS_EE, CALIBRATION_ALONE, Cell, mean_over_seeds
 from btsee_lib.studies.comparison import bootstrap, front_rows, gain, together, with_intervals
-
-if TYPE_CHECKING:
-    from btsee_lib.config import EvaluationParameters
 
 STATIC = Cell("static", "none")  # beside the cells of cascades
 CASCADES = (BTS_EE, CALIBRATION_ALONE)
@@ -63,7 +61,7 @@ class Beside(NamedTuple):
     gains: pd.DataFrame
 
 
-def beside_networks(networks: pd.DataFrame, cascades: Decisions, parameters: "EvaluationParameters") -> Beside:
+def beside_networks(networks: pd.DataFrame, cascades: Decisions, parameters: EvaluationParameters) -> Beside:
     """Set fronts of cascades beside the line that joins the networks, from the same draws of images."""
     alone = decisions_of(networks, cascades)
     (averaged, drawn), static = (

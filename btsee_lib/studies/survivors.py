@@ -4,7 +4,6 @@ The shift is the difference between all images and the survivors that earlier br
 (claim 1 of arXiv 2509.08318); training on survivors is the paper's answer to it (claim 2).
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -100,21 +99,15 @@ class TrainingGains:
 
         The 95 % interval is of test images, for these seeds.
         """
-        rows = {
-            number: [
-                100 * gained.sum() / max(self.met[number].sum(), 1),
-                *(100 * end for end in ratio_interval(gained, self.met[number])),
-            ]
-            for number, gained in self.gained.items()
-        }
+        rows = {}
+        for number, gained in self.gained.items():
+            low, high = ratio_interval(gained, self.met[number])
+            rows[number] = [100 * gained.sum() / max(self.met[number].sum(), 1), 100 * low, 100 * high]
         return pd.DataFrame.from_dict(rows, orient="index", columns=["gain", "low", "high"])
 
 
 def training_gains(
-    baseline: Sequence[BranchTree],
-    boosted: Sequence[BranchTree],
-    features: Features,
-    parameters: BoostingParameters,
+    baseline: list[BranchTree], boosted: list[BranchTree], features: Features, parameters: BoostingParameters
 ) -> TrainingGains:
     """Compare each branch of a sequential scheme with that of another on the survivors that reach it.
 
@@ -137,25 +130,14 @@ def training_gains(
             if node["closed"] or number == 1 or twin in seen:
                 continue
             seen.add(twin)
-            here, position = reached["test"], other.position[number, ()]
-            right = [
-                (each.argmax(1) == test.labels)[here].double()
-                for each in (logits, other.logits["test"][position])
-            ]
+            here, rival = reached["test"], other.logits["test"][other.position[number, ()]]
+            right = [(each.argmax(1) == test.labels)[here].double() for each in (logits, rival)]
             gained[number][here.numpy()] += (right[0] - right[1]).numpy()
             met[number][here.numpy()] += 1
-            rows.append(
-                {
-                    "seed": tree.seed,
-                    "branch": number,
-                    **margin_names(margins),
-                    "train_survivors": node["train_survivors"],
-                    "test_survivors": int(here.sum()),
-                    "boosted_accuracy": float(right[0].mean()),
-                    "independent_accuracy": float(right[1].mean()),
-                    "gain": 100 * float((right[0] - right[1]).mean()),
-                }
-            )
+            row = {"seed": tree.seed, "branch": number, **margin_names(margins)}
+            row |= {"train_survivors": node["train_survivors"], "test_survivors": int(here.sum())}
+            row["boosted_accuracy"], row["independent_accuracy"] = (float(each.mean()) for each in right)
+            rows.append(row | {"gain": 100 * float((right[0] - right[1]).mean())})
     table = pd.DataFrame(rows) if rows else pd.DataFrame(columns=GAIN, dtype=float)
     return TrainingGains(table, gained, met)
 
@@ -165,14 +147,11 @@ def survivors_of(
 ) -> dict[tuple[int, tuple[float, ...]], dict[str, Tensor]]:
     """Who of valid and test reaches each branch of a sequential tree, bool (N,), by its number and margins."""
     reached = {(1, ()): {name: torch.ones(len(features[name]), dtype=torch.bool) for name in tree.logits}}
+    labels = features["valid"].labels
     for (number, margins), position in tree.position.items():  # a branch stands behind those before it
-        here = reached[number, margins]
-        logits = {name: tree.logits[name][position] for name in tree.logits}
+        here, closed = reached[number, margins], tree.nodes["closed"][position]
+        logits = {name: each[position] for name, each in tree.logits.items()}
         for margin in parameters.margins[number - 1]:
-            remains = (
-                here
-                if tree.nodes["closed"][position]
-                else who_remains(logits, here, features["valid"].labels, margin, terms)
-            )
+            remains = here if closed else who_remains(logits, here, labels, margin, terms)
             reached[number + 1, (*margins, margin)] = remains
     return {key: reached[key] for key in tree.position}

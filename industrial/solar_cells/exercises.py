@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from btsee_lib.exercises.cases import Case, verdict
+from btsee_exercises.cases import Case, verdict
 
 
 def check_cheapest_threshold(

@@ -2,7 +2,7 @@ import pandas as pd
 import pytest
 import torch
 
-from btsee_lib.exercises.cases import Case, check
+from btsee_exercises.cases import Case, check
 
 WHY = "the reason"
 REAL = [Case("for the notebook's data", (torch.arange(20),), torch.arange(20) > 2, WHY)]

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from btsee_lib import exercises
+import btsee_exercises as exercises
 from btsee_lib.calibration import confidence_and_class
 from btsee_lib.cascade import simulate
 from btsee_lib.cost import CostModel

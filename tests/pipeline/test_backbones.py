@@ -49,11 +49,11 @@ def test_the_notebooks_run_on_backbones_of_the_next_seeds_and_nothing_else_diffe
 
 def test_claims_that_are_written_down_are_not_measured_again(claimed, monkeypatch):
     backbones.measure_backbones()
-    before = backbones.backbones_file().read_text()
+    before = backbones.kept(backbones.BACKBONES).read_text()
     monkeypatch.setattr(backbones, "OTHERS", 3)
     backbones.measure_backbones()
     assert claimed == [1, 2, 3]
-    assert backbones.backbones_file().read_text().startswith(before)
+    assert backbones.kept(backbones.BACKBONES).read_text().startswith(before)
 
 
 def test_pictures_of_ones_own_are_found_from_there_too(claimed, tmp_path):

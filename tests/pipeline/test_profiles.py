@@ -52,6 +52,7 @@ def test_a_profile_runs_the_stages_of_the_repository_on_its_own_paths(root):
     assert all(stages[name]["cmd"] == ours[name]["cmd"] for name in stages)
     assert stages["backbone"]["deps"] == [
         "../../btsee_lib",
+        "../../btsee_exercises",
         "../../notebooks/02_backbone.ipynb",
         "../../artifacts/cifar-10/input.txt",
     ]

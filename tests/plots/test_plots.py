@@ -277,7 +277,7 @@ PANELS |= {
     "equal_compute": 3,
     "equal_margins": 2,
 }
-PANELS |= {"branch_kinds": 3, "learning_curves": 3, "scheme_effort": 4}
+PANELS |= {"branch_kinds": 3, "learning_curves": 3, "scheme_effort": 4, "gains_by_images": 2}
 # A panel for each data set that has been measured.
 PANELS |= {"scheme_standings": 2, "scheme_pairs": 2, "scheme_rules": 2, "scheme_levers": 2}
 PANELS |= {"scheme_offers": 2, "scheme_fronts": 2}

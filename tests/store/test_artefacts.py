@@ -217,7 +217,7 @@ def test_an_artefact_that_notes_sizes_alone_is_loaded(workspace, make, made):
 def test_a_content_is_digested_once_a_process(workspace, make, monkeypatch):
     ensure("features", expected(), make)
     require("features", expected(), "backbone")
-    monkeypatch.setattr(artefacts.hashlib, "file_digest", None)
+    monkeypatch.setattr("hashlib.file_digest", None)
     require("features", expected(), "backbone")
 
 

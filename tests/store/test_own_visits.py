@@ -22,10 +22,13 @@ def trained(repository, tmp_path_factory):
             for scheme, shares in BEST.items()
             for branch, share in shares.items()
         ]
-        patch.setattr(own_visits, "make_studies", lambda: {"learning_curves": pd.DataFrame(rows)})
         splits = results.load_data()
         backbone, _ = results.make_backbone(splits)
         results.make_features(backbone, splits)
+        with pytest.raises(ArtefactError, match="dvc repro boosted_branches"):
+            own_visits.load_own_visits()  # there are no studies
+        for name in ("make_studies", "load_studies"):
+            patch.setattr(own_visits, name, lambda: {"learning_curves": pd.DataFrame(rows)})
         with pytest.raises(ArtefactError, match="dvc repro boosted_branches"):
             own_visits.load_own_visits()
         own = own_visits.make_own_visits()

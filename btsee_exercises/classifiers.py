@@ -5,10 +5,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from btsee_exercises.cases import Case, check
 from btsee_lib.calibration import class_precision
 from btsee_lib.cost import CostModel, count_macs
 from btsee_lib.data.duplicates import digest_of
-from btsee_lib.exercises.cases import Case, check
 
 
 def check_pair(function: Callable, clarity: Tensor, cheap: Tensor, strong: Tensor) -> None:

@@ -1,6 +1,6 @@
 """Checks of the exercises: each runs what a reader wrote and says in one sentence what is wrong with it."""
 
-from btsee_lib.exercises.cascades import (
+from btsee_exercises.cascades import (
     check_break_even,
     check_cascade,
     check_changes_sides,
@@ -11,15 +11,15 @@ from btsee_lib.exercises.cascades import (
     check_unexplained,
     check_weights,
 )
-from btsee_lib.exercises.classifiers import (
+from btsee_exercises.classifiers import (
     check_conv_macs,
     check_leaks,
     check_pair,
     check_recall,
     check_reduction,
 )
-from btsee_lib.exercises.comparisons import check_may_be_best, check_soft_weights
-from btsee_lib.exercises.survivors import (
+from btsee_exercises.comparisons import check_may_be_best, check_soft_weights
+from btsee_exercises.survivors import (
     check_boost_one_branch,
     check_mismatch,
     check_shortfall,

@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from btsee_exercises.cases import Case, check
 from btsee_lib.boosting import fitted_thresholds, who_remains, who_stays
 from btsee_lib.calibration import Terms, cpm_thresholds, leaves
-from btsee_lib.exercises.cases import Case, check
 from btsee_lib.fitting import Survivors
 
 

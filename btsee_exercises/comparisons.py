@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from btsee_lib.exercises.cases import Case, check
+from btsee_exercises.cases import Case, check
 from btsee_lib.schemes import Known
 from btsee_lib.schemes.weighting import SoftSurvivors
 

@@ -7,12 +7,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from btsee_exercises.cases import Case, check
 from btsee_lib.cascade import Cascade, simulate
 from btsee_lib.cost import CostModel
 from btsee_lib.deployment.build import NEAR, near_threshold
 from btsee_lib.deployment.time_costs import break_even
 from btsee_lib.evaluation import recommend
-from btsee_lib.exercises.cases import Case, check
 from btsee_lib.training import share_of_batch
 from btsee_lib.uncertainty import interval
 

@@ -1,0 +1,86 @@
+"""Both schemes on parts of the training images: half an hour, so by hand, and its tables are kept in git."""
+
+from collections.abc import Iterable
+from functools import cache
+from itertools import product
+from pathlib import Path
+
+import pandas as pd
+from tqdm import tqdm
+
+from btsee_lib import boosting
+from btsee_lib.compute import set_up_torch
+from btsee_lib.config import params
+from btsee_lib.parallel import in_processes
+from btsee_lib.schemes import PAPER_SCHEMES
+from btsee_lib.schemes.visits import OwnVisits
+from btsee_lib.store import artefacts, own_visits, results
+from btsee_lib.store.code import digests_of_code
+from btsee_lib.store.measured import keep_comparison, measured_comparison
+from btsee_lib.store.studies import make_studies, studies_made_from
+from btsee_lib.studies import branch_design, effort, fewer_images, parts
+from btsee_lib.studies.survivors import training_gains
+from btsee_lib.trees import BranchTree, TrainedBranch
+
+NAME = "fewer_images"
+
+
+def measure_fewer_images() -> None:
+    """Train both schemes on each part, each branch after its own best visits, and write what boosting gains."""
+    stored, parameters = results.load_stored_features(), params("boosting")
+    make_studies(tqdm)  # of all images
+    in_processes(_curves, [(part,) for part in parts.PARTS], tqdm)
+    calls = list(product(parts.PARTS, PAPER_SCHEMES, parameters.seeds))
+    in_processes(_make_tree, calls, tqdm)
+    gains = {}
+    for part in parts.PARTS:
+        trees = [[_tree(part, scheme, seed) for seed in parameters.seeds] for scheme in PAPER_SCHEMES]
+        gains[round(part * len(stored["train"]))] = training_gains(*trees, stored, parameters)
+    tables = {"by_part": fewer_images.gains_by_part(gains), "by_seed": fewer_images.gains_by_seed(gains)}
+    print(keep_comparison(NAME, tables))
+
+
+def measured_fewer_images() -> dict[str, dict[str, pd.DataFrame]]:
+    """Read the tables of ``measure_fewer_images``, see ``measured_comparison``."""
+    return measured_comparison(NAME, "make fewer-images")
+
+
+@cache
+def _curves(part: float) -> pd.DataFrame:
+    """Learning curves on a part of the training images; those of all images are one of the studies."""
+    if part == 1:
+        return make_studies()["learning_curves"]
+    seed = params("boosting").seeds[0]
+
+    def make(folder: Path) -> None:
+        set_up_torch(seed)
+        fewer = parts.part_of_training(results.load_stored_features(), part, seed)
+        curves = branch_design.learning_curves(fewer, params("branches"), params("boosting"), seed)
+        curves.to_csv(folder / "learning_curves.csv", index=False)
+
+    expected = _of_part(studies_made_from(), part)
+    folder = artefacts.ensure(f"{NAME}/curves_{part:g}", expected, make)
+    return artefacts.read_tables(folder)["learning_curves"]
+
+
+def _of_part(made_from: dict, part: float) -> dict:
+    return made_from | {"code": made_from["code"] | digests_of_code(parts.__name__), "part": part}
+
+
+def _tree(part: float, scheme: str, seed: int) -> BranchTree:
+    """The branches of a scheme behind the rungs, trained on a part of the training images if need be."""
+    parameters, rungs = params("boosting"), effort.rungs(params("boosting"))
+    shares = own_visits.best_shares(_curves(part))[scheme]
+
+    def train() -> Iterable[TrainedBranch]:
+        fewer = parts.part_of_training(results.load_stored_features(), part, seed)
+        arguments = (fewer, params("branches"), parameters, seed)
+        return boosting.train_tree(OwnVisits(PAPER_SCHEMES[scheme], shares), *arguments, chosen=rungs)
+
+    expected = _of_part(own_visits.made_from(scheme, seed, shares), part)
+    expected |= {"behind": [list(rung) for rung in rungs]}
+    return results.kept_tree(f"{NAME}/{scheme}_seed_{seed}_part_{part:g}", expected, scheme, seed, train)
+
+
+def _make_tree(part: float, scheme: str, seed: int) -> None:
+    _tree(part, scheme, seed)  # without its answers, which need not travel between processes

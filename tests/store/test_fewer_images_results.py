@@ -1,0 +1,43 @@
+import pytest
+from small_experiment import small_repository
+
+from btsee_lib.config import params
+from btsee_lib.errors import ArtefactError
+from btsee_lib.store import fewer_images_results, results
+from btsee_lib.studies import parts
+
+
+@pytest.fixture(scope="module")
+def measured(repository, tmp_path_factory):
+    """A small repository in which boosting was tried on half of the training images and on all."""
+    root = small_repository(tmp_path_factory.mktemp("fewer") / "small", repository)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        patch.setattr(parts, "PARTS", (0.5, 1.0))
+        with pytest.raises(ArtefactError, match="make fewer-images"):
+            fewer_images_results.measured_fewer_images()
+        splits = results.load_data()
+        backbone, _ = results.make_backbone(splits)
+        results.make_features(backbone, splits)
+        fewer_images_results.measure_fewer_images()
+        return root, fewer_images_results.measured_fewer_images(), params("boosting").seeds
+
+
+def test_the_tables_are_those_of_the_experiment_by_its_name(measured):
+    _, tables, seeds = measured
+    assert list(tables) == ["fashion-mnist"]
+    by_part, by_seed = (tables["fashion-mnist"][name] for name in ("by_part", "by_seed"))
+    assert by_part["train_images"].unique().tolist() == [150, 300]
+    assert (by_part["train_survivors"] < by_part["train_images"]).all()
+    assert set(by_seed["seed"]) == set(seeds)
+    assert set(by_seed["branch"]) == set(by_part["branch"])
+
+
+def test_what_was_trained_is_kept(measured, monkeypatch):
+    root, tables, _ = measured
+    monkeypatch.chdir(root)
+    monkeypatch.setattr(parts, "PARTS", (0.5, 1.0))
+    monkeypatch.setattr(fewer_images_results.boosting, "train_tree", None)
+    fewer_images_results.measure_fewer_images()
+    again = fewer_images_results.measured_fewer_images()["fashion-mnist"]
+    assert all(again[name].equals(table) for name, table in tables["fashion-mnist"].items())
