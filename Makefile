@@ -53,7 +53,7 @@ schemes: artefacts  ## compare all ways to train a cascade (an hour or more); of
 	cd $(HOME_OF) && python -m btsee_lib.pipeline schemes
 	@echo "'dvc repro' brings notebook 09 up to date, and what else reads reports/measured"
 
-fewer-images: artefacts  ## what boosting gains on parts of the training images (half an hour)
+fewer-images: artefacts  ## what boosting gains on parts of the training images (half an hour); of a profile: PROFILE=cifar-10
 	cd $(HOME_OF) && python -m btsee_lib.pipeline fewer-images
 	@echo "'dvc repro' brings notebook 09 up to date, and what else reads reports/measured"
 

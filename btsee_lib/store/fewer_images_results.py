@@ -19,7 +19,6 @@ from btsee_lib.store.code import digests_of_code
 from btsee_lib.store.measured import keep_comparison, measured_comparison
 from btsee_lib.store.studies import make_studies, studies_made_from
 from btsee_lib.studies import branch_design, effort, fewer_images, parts
-from btsee_lib.studies.survivors import training_gains
 from btsee_lib.trees import BranchTree, TrainedBranch
 
 NAME = "fewer_images"
@@ -31,13 +30,12 @@ def measure_fewer_images() -> None:
     make_studies(tqdm)  # of all images
     in_processes(_curves, [(part,) for part in parts.PARTS], tqdm)
     calls = list(product(parts.PARTS, PAPER_SCHEMES, parameters.seeds))
-    in_processes(_make_tree, calls, tqdm)
-    gains = {}
-    for part in parts.PARTS:
-        trees = [[_tree(part, scheme, seed) for seed in parameters.seeds] for scheme in PAPER_SCHEMES]
-        gains[round(part * len(stored["train"]))] = training_gains(*trees, stored, parameters)
-    tables = {"by_part": fewer_images.gains_by_part(gains), "by_seed": fewer_images.gains_by_seed(gains)}
-    print(keep_comparison(NAME, tables))
+    trees, tables = dict(zip(calls, in_processes(_tree, calls, tqdm), strict=True)), []
+    for seed in parameters.seeds:
+        pairs = {part: tuple(trees[part, scheme, seed] for scheme in PAPER_SCHEMES) for part in parts.PARTS}
+        numbers = {round(part * len(stored["train"])): pair for part, pair in pairs.items()}
+        tables.append(fewer_images.gains_on_same_images(numbers, stored, parameters))
+    print(keep_comparison(NAME, {"branches": pd.concat(tables)}))
 
 
 def measured_fewer_images() -> dict[str, dict[str, pd.DataFrame]]:
@@ -80,7 +78,3 @@ def _tree(part: float, scheme: str, seed: int) -> BranchTree:
     expected = _of_part(own_visits.made_from(scheme, seed, shares), part)
     expected |= {"behind": [list(rung) for rung in rungs]}
     return results.kept_tree(f"{NAME}/{scheme}_seed_{seed}_part_{part:g}", expected, scheme, seed, train)
-
-
-def _make_tree(part: float, scheme: str, seed: int) -> None:
-    _tree(part, scheme, seed)  # without its answers, which need not travel between processes

@@ -15,8 +15,6 @@ from btsee_lib.store.studies import load_studies, make_studies
 from btsee_lib.studies.branch_design import best_visits
 from btsee_lib.trees import BranchTree, TrainedBranch
 
-Call = tuple[str, int, tuple[float, ...]]  # scheme, seed, and shares of the visits, one a branch
-
 
 def make_own_visits(progress: Callable = iter) -> list[BranchTree]:
     """Train the branches of all configurations after their own best visits, or load what is there."""
@@ -48,7 +46,8 @@ def made_from(scheme: str, seed: int, shares: tuple[float, ...]) -> dict:
     return described | {"shares": list(shares)}
 
 
-def _calls(studies: dict[str, pd.DataFrame]) -> list[Call]:
+def _calls(studies: dict[str, pd.DataFrame]) -> list[tuple[str, int, tuple[float, ...]]]:
+    """Scheme, seed, and shares of the visits, one a branch."""
     shares = best_shares(studies["learning_curves"])
     return [(scheme, seed, shares[scheme]) for seed in params("boosting").seeds for scheme in PAPER_SCHEMES]
 

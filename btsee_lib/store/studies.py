@@ -33,11 +33,8 @@ def load_studies() -> dict[str, pd.DataFrame]:
 
 def studies_made_from() -> dict:
     """Describe what the studies are made from, with the first seed."""
-    sections = [
-        params("branches"),
-        params("boosting").model_copy(update={"seeds": params("boosting").seeds[:1]}),
-    ]
-    return artefacts.fingerprint(sections, branch_design, ["features"])
+    first = params("boosting").model_copy(update={"seeds": params("boosting").seeds[:1]})
+    return artefacts.fingerprint([params("branches"), first], branch_design, ["features"])
 
 
 def _part_of_studies(name: str, seed: int) -> pd.DataFrame:

@@ -1,52 +1,60 @@
 """Does training on survivors pay where more images survive? What it gains on parts of the training images."""
 
-import numpy as np
 import pandas as pd
 from scipy.stats import t
 
-from btsee_lib.studies.survivors import TrainingGains
+from btsee_lib.boosting import calibration_terms
+from btsee_lib.config import BoostingParameters
+from btsee_lib.features import Features
+from btsee_lib.studies.survivors import survivors_of
+from btsee_lib.trees import BranchTree, margin_columns, margin_names
 
 
-def gains_by_part(gains: dict[int, TrainingGains]) -> pd.DataFrame:
-    """What boosting gains, by the number of training images: ``train_images, branch, train_survivors, gain``.
+def gains_on_same_images(
+    trees: dict[int, tuple[BranchTree, BranchTree]], features: Features, parameters: BoostingParameters
+) -> pd.DataFrame:
+    """Compare both schemes of a seed, whatever they trained on, on the same test images, branch by branch.
 
-    ``gain`` (points, with ``low`` and ``high``, of test images) is that of ``TrainingGains.by_branch``,
-    ``train_survivors`` the mean over the branches of a number.
-    """
-    parts = []
-    for images, each in gains.items():
-        survivors = each.table.groupby("branch")["train_survivors"].mean()
-        by_branch = each.by_branch().loc[survivors.index].rename_axis("branch").reset_index()
-        by_branch.insert(1, "train_survivors", survivors.to_numpy())
-        parts.append(by_branch.assign(train_images=images))
-    return pd.concat(parts, ignore_index=True)
-
-
-def gains_by_seed(gains: dict[int, TrainingGains]) -> pd.DataFrame:
-    """The same a seed, without interval: the mean over the test images that branches of a number meet."""
-    every = pd.concat([each.table.assign(train_images=images) for images, each in gains.items()])
-    every["gained"] = every["gain"] * every["test_survivors"]
-    sums = every.groupby(["train_images", "branch", "seed"])[["gained", "test_survivors"]].sum()
-    return (sums["gained"] / sums["test_survivors"]).rename("gain").reset_index()
-
-
-def expected_gains(by_seed: pd.DataFrame, train_images: int, confidence: float) -> pd.DataFrame:
-    """What more training images bring if each doubling changes the gain as the last one did.
+    These are the images that reach a branch behind the boosted branches that were trained on most images.
 
     Parameters
     ----------
-    by_seed : of one experiment, see ``gains_by_seed``.
-    confidence : of the interval over seeds, by Student's t; whether the change goes on it does not know.
+    trees : the independent and the boosted one, by the number of training images.
 
     Returns
     -------
     DataFrame
-        ``branch, gain, low, high``: points.
+        ``train_images, seed, branch, m1, ..., train_survivors, closed, boosted_accuracy, independent_accuracy``
+        and ``gain`` (points): a row a branch behind the first and number of training images.
     """
-    *_, before, last = sorted(by_seed["train_images"].unique())
-    gains = by_seed.pivot(index=["branch", "seed"], columns="train_images", values="gain")
-    slope = (gains[last] - gains[before]) / np.log2(last / before)
-    further = (gains[last] + np.log2(train_images / last) * slope).groupby("branch")
-    found, number = further.mean(), further.size()
-    reach = further.std() / number**0.5 * t.ppf((1 + confidence) / 2, number - 1)
-    return pd.DataFrame({"gain": found, "low": found - reach, "high": found + reach}).reset_index()
+    rows, labels = [], features["test"].labels
+    terms, most = calibration_terms(features, parameters), trees[max(trees)][1]
+    for (number, margins), reached in survivors_of(most, features, parameters, terms).items():
+        for images, (independent, boosted) in trees.items() if number > 1 else ():
+            place, rival = boosted.position[number, margins], independent.position[number, ()]
+            answers = (boosted.logits["test"][place], independent.logits["test"][rival])
+            right = [float((each.argmax(1) == labels)[reached["test"]].double().mean()) for each in answers]
+            row = {"train_images": images, "seed": most.seed, "branch": number, **margin_names(margins)}
+            row |= boosted.nodes.loc[place, ["train_survivors", "closed"]].to_dict()
+            row["boosted_accuracy"], row["independent_accuracy"] = right
+            rows.append(row | {"gain": 100 * (right[0] - right[1])})
+    return pd.DataFrame(rows)
+
+
+def by_seed(table: pd.DataFrame) -> pd.DataFrame:
+    """Gains by ``branch, seed`` (rows) and ``train_images`` (columns), the mean over margins.
+
+    Margins behind which a branch is closed with any seed or number of images are left out for all.
+    """
+    groups = table.groupby(["branch", *margin_columns(table)], dropna=False)
+    always = table[~groups["closed"].transform("any")]
+    return always.pivot_table(index=["branch", "seed"], columns="train_images", values="gain")
+
+
+def over_seeds(gains: pd.DataFrame, confidence: float = 0.95) -> pd.DataFrame:
+    """Mean over seeds: ``branch, train_images, gain, low, high``, the interval by Student's t."""
+    groups = gains.groupby("branch")
+    found, number = groups.mean(), groups.size()
+    reach = groups.std().mul(t.ppf((1 + confidence) / 2, number - 1) / number**0.5, axis=0)
+    ends = {"gain": found, "low": found - reach, "high": found + reach}
+    return pd.concat({name: each.stack() for name, each in ends.items()}, axis=1).reset_index()

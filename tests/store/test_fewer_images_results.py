@@ -26,11 +26,11 @@ def measured(repository, tmp_path_factory):
 def test_the_tables_are_those_of_the_experiment_by_its_name(measured):
     _, tables, seeds = measured
     assert list(tables) == ["fashion-mnist"]
-    by_part, by_seed = (tables["fashion-mnist"][name] for name in ("by_part", "by_seed"))
-    assert by_part["train_images"].unique().tolist() == [150, 300]
-    assert (by_part["train_survivors"] < by_part["train_images"]).all()
-    assert set(by_seed["seed"]) == set(seeds)
-    assert set(by_seed["branch"]) == set(by_part["branch"])
+    table = tables["fashion-mnist"]["branches"]
+    assert sorted(table["train_images"].unique()) == [150, 300]
+    assert (table["train_survivors"] < table["train_images"]).all()
+    assert set(table["seed"]) == set(seeds)
+    assert {2, 3} == set(table["branch"])
 
 
 def test_what_was_trained_is_kept(measured, monkeypatch):

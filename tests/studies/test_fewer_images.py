@@ -1,48 +1,72 @@
-import numpy as np
+import math
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 
-from btsee_lib.studies.fewer_images import expected_gains, gains_by_part, gains_by_seed
-from btsee_lib.studies.survivors import TrainingGains
+from btsee_lib.studies.fewer_images import by_seed, gains_on_same_images, over_seeds
+from btsee_lib.studies.survivors import training_gains
+from btsee_lib.trees import tree_of
 
 
-def made_up(gain):
-    """Two seeds, and two branches of number 2, one of which meets three times as many images as the other."""
-    rows = [
-        {"seed": seed, "branch": 2, "train_survivors": met, "test_survivors": met, "gain": gain + seed + extra}
-        for seed in (0, 1)
-        for met, extra in ((100, 0.0), (300, 4.0))
-    ]
-    gained = np.array([1.0, -1.0, 1.0, 0.0])
-    return TrainingGains(pd.DataFrame(rows), {2: gained, 3: np.zeros(4)}, {2: np.ones(4), 3: np.zeros(4)})
+@pytest.fixture
+def pair(independent, boosted_tree):
+    return tree_of("independent", 0, independent), tree_of("boosted", 0, boosted_tree)
 
 
-def test_gains_by_part_are_those_of_all_survivors_with_their_interval_and_a_closed_branch_has_no_row():
-    table = gains_by_part({100: made_up(0.0)})
-    assert table[["train_images", "branch", "train_survivors"]].values.tolist() == [[100, 2, 200]]
-    row = table.iloc[0]
-    assert row["gain"] == 25
-    assert row["low"] < 25 < row["high"]
+def test_of_all_images_the_gains_are_those_of_the_training_gains(pair, features, boosting_parameters):
+    ours = gains_on_same_images({300: pair}, features, boosting_parameters)
+    theirs = training_gains([pair[0]], [pair[1]], features, boosting_parameters).table
+    both = ours[~ours["closed"]].merge(theirs, on=["seed", "branch", "m1", "m2"], suffixes=("", "_theirs"))
+    assert len(both) == len(theirs) > 4
+    for column in ("gain", "boosted_accuracy", "independent_accuracy", "train_survivors"):
+        assert both[column].to_numpy(float) == pytest.approx(both[f"{column}_theirs"].to_numpy(float))
 
 
-def test_gains_by_seed_weigh_a_branch_by_whom_it_meets():
-    table = gains_by_seed({100: made_up(0.0), 200: made_up(1.0)}).set_index(["train_images", "branch", "seed"])
-    assert table["gain"].to_dict() == {(100, 2, 0): 3, (100, 2, 1): 4, (200, 2, 0): 4, (200, 2, 1): 5}
+def test_whatever_fewer_images_made_of_boosted_branches_all_are_judged_on_the_same_test_images(
+    pair, features, boosting_parameters
+):
+    independent, boosted = pair
+    wrong = replace(
+        boosted, logits={name: -each for name, each in boosted.logits.items()}
+    )  # would pass others on
+    found = gains_on_same_images({100: (independent, wrong), 300: pair}, features, boosting_parameters)
+    few, many = (found[found["train_images"] == number] for number in (100, 300))
+    assert few["independent_accuracy"].tolist() == many["independent_accuracy"].tolist()
+    assert few["gain"].tolist() != many["gain"].tolist()
 
 
-def by_seed(*gains):
-    """Three seeds, one ahead of the mean by a point and one behind, with 10, 20 and 40 thousand images."""
-    rows = [
-        (images, 2, seed, gain + seed)
-        for images, gain in zip((10_000, 20_000, 40_000), gains, strict=True)
-        for seed in (-1, 0, 1)
-    ]
-    return pd.DataFrame(rows, columns=["train_images", "branch", "seed", "gain"])
+def table(*rows):
+    return pd.DataFrame(rows, columns=["branch", "m1", "m2", "seed", "train_images", "closed", "gain"])
 
 
-@pytest.mark.parametrize(("images", "gain"), [(40_000, 3), (80_000, 5), (160_000, 7)])
-def test_each_further_doubling_changes_the_gain_as_the_last_one_did(images, gain):
-    found = expected_gains(by_seed(-9, 1, 3), images, 0.95).iloc[0]
-    assert (found["branch"], found["gain"]) == (2, gain)
-    # Of three values, one apart: a standard deviation of 1, and Student's t with 2 degrees of freedom.
-    assert found["high"] - gain == gain - found["low"] == pytest.approx(4.302653 / np.sqrt(3))
+def test_a_branch_that_is_closed_anywhere_is_left_out_everywhere():
+    nothing = math.nan
+    found = by_seed(
+        table(
+            *(
+                (2, margin, nothing, seed, images, False, margin + seed + images)
+                for seed in (0, 1)
+                for images in (1, 2)
+                for margin in (0.0, 4.0)
+            ),
+            *(
+                (2, 9.0, nothing, seed, images, (seed, images) == (1, 2), 100.0)
+                for seed in (0, 1)
+                for images in (1, 2)
+            ),
+        )
+    )
+    assert found.to_dict("index") == {(2, 0): {1: 3, 2: 4}, (2, 1): {1: 4, 2: 5}}
+
+
+def test_the_interval_over_seeds_is_that_of_students_t():
+    gains = pd.DataFrame(
+        {100: [1.0, 2, 3], 200: [5.0, 5, 5]},
+        pd.MultiIndex.from_product([[2], [0, 1, 2]], names=["branch", "seed"]),
+    )
+    found = over_seeds(gains.rename_axis(columns="train_images"), 0.95)
+    assert found[["branch", "train_images", "gain"]].to_numpy().tolist() == [[2, 100, 2], [2, 200, 5]]
+    # One apart: a standard deviation of 1, two degrees of freedom.
+    assert (found["high"] - found["gain"]).tolist() == pytest.approx([4.302653 / 3**0.5, 0])
+    assert (found["gain"] - found["low"]).tolist() == pytest.approx([4.302653 / 3**0.5, 0])
