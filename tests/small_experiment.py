@@ -1,7 +1,10 @@
 """An experiment of a few hundred images: the changes to ``params.yaml``, and a repository that holds it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 import yaml
 
 SMALL = {
@@ -23,3 +26,11 @@ def small_repository(root: Path, repository: Path, processes: int = 1) -> Path:
     content["compute"]["processes"] = processes
     (root / "params.yaml").write_text(yaml.safe_dump(content))
     return root
+
+
+@contextmanager
+def inside_small_repository(root: Path, repository: Path) -> Iterator[pytest.MonkeyPatch]:
+    """Work in such a repository meanwhile, in the fixture of a module; what is patched ends with it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(small_repository(root, repository))
+        yield patch

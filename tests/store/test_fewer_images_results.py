@@ -1,5 +1,5 @@
 import pytest
-from small_experiment import small_repository
+from small_experiment import inside_small_repository
 
 from btsee_lib.config import params
 from btsee_lib.errors import ArtefactError
@@ -10,15 +10,12 @@ from btsee_lib.studies import parts
 @pytest.fixture(scope="module")
 def measured(repository, tmp_path_factory):
     """A small repository in which boosting was tried on half of the training images and on all."""
-    root = small_repository(tmp_path_factory.mktemp("fewer") / "small", repository)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(root)
+    root = tmp_path_factory.mktemp("fewer") / "small"
+    with inside_small_repository(root, repository) as patch:
         patch.setattr(parts, "PARTS", (0.5, 1.0))
         with pytest.raises(ArtefactError, match="make fewer-images"):
             fewer_images_results.measured_fewer_images()
-        splits = results.load_data()
-        backbone, _ = results.make_backbone(splits)
-        results.make_features(backbone, splits)
+        results.make_backbone_and_features(iter)
         fewer_images_results.measure_fewer_images()
         return root, fewer_images_results.measured_fewer_images(), params("boosting").seeds
 

@@ -1,5 +1,5 @@
 import pytest
-from small_experiment import small_repository
+from small_experiment import inside_small_repository
 
 from btsee_lib.store import joint_results, results
 from btsee_lib.studies import joint
@@ -8,12 +8,9 @@ from btsee_lib.studies import joint
 @pytest.fixture(scope="module")
 def measured(repository, tmp_path_factory):
     """A small repository in which backbone and branches have been trained together."""
-    root = small_repository(tmp_path_factory.mktemp("joint") / "small", repository)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(root)
-        splits = results.load_data()
-        backbone, _ = results.make_backbone(splits)
-        results.make_features(backbone, splits)
+    root = tmp_path_factory.mktemp("joint") / "small"
+    with inside_small_repository(root, repository):
+        results.make_backbone_and_features(iter)
         results.make_trees()
         joint_results.measure_joint()
     return root

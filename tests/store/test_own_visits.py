@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 import torch
-from small_experiment import small_repository
+from small_experiment import inside_small_repository
 
 from btsee_lib.errors import ArtefactError
 from btsee_lib.store import own_visits, results
@@ -13,18 +13,14 @@ BEST = {"independent": {1: 2, 2: 1}, "boosted": {1: 2, 2: 0.5}}  # times the usu
 @pytest.fixture(scope="module")
 def trained(repository, tmp_path_factory):
     """A small repository, its usual branches, and those after visits of their own."""
-    root = small_repository(tmp_path_factory.mktemp("own") / "small", repository)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(root)
+    with inside_small_repository(tmp_path_factory.mktemp("own") / "small", repository) as patch:
         usual = results.params("branches").epochs
         rows = [
             {"training": scheme, "branch": branch, "epochs": share * usual, "valid_accuracy": 0.5}
             for scheme, shares in BEST.items()
             for branch, share in shares.items()
         ]
-        splits = results.load_data()
-        backbone, _ = results.make_backbone(splits)
-        results.make_features(backbone, splits)
+        results.make_backbone_and_features(iter)
         with pytest.raises(ArtefactError, match="dvc repro boosted_branches"):
             own_visits.load_own_visits()  # there are no studies
         for name in ("make_studies", "load_studies"):

@@ -1,7 +1,7 @@
 import pytest
 import torch
 import yaml
-from small_experiment import small_repository
+from small_experiment import inside_small_repository, small_repository
 
 from btsee_lib.cost import count_macs
 from btsee_lib.store import results, rival_results
@@ -11,9 +11,8 @@ from btsee_lib.studies.rivals import unpacked
 @pytest.fixture(scope="module")
 def measured(repository, tmp_path_factory):
     """A small repository in which narrower networks have been measured, at a half and at all of the width."""
-    root = small_repository(tmp_path_factory.mktemp("rivals") / "small", repository)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(root)
+    root = tmp_path_factory.mktemp("rivals") / "small"
+    with inside_small_repository(root, repository) as patch:
         patch.setattr(rival_results, "SHARES", (0.5, 0.75))
         rival_results.measure_rivals()
     return root

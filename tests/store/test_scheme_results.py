@@ -1,6 +1,6 @@
 import pandas as pd
 import pytest
-from small_experiment import small_repository
+from small_experiment import inside_small_repository
 
 from btsee_lib import boosting
 from btsee_lib.schemes import SCHEMES
@@ -12,13 +12,10 @@ FEW = {name: SCHEMES[name] for name in ("independent", "boosted", "additive, boo
 @pytest.fixture(scope="module")
 def measured(repository, tmp_path_factory):
     """A small repository in which three schemes have been compared, and what was read back."""
-    root = small_repository(tmp_path_factory.mktemp("small"), repository)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(root)
+    root = tmp_path_factory.mktemp("small")
+    with inside_small_repository(root, repository) as patch:
         patch.setattr(scheme_results, "SCHEMES", FEW)
-        splits = results.load_data()
-        backbone, _ = results.make_backbone(splits)
-        results.make_features(backbone, splits)
+        results.make_backbone_and_features(iter)
         scheme_results.measure_other_ways()
         return root, scheme_results.measured_other_ways()
 

@@ -8,9 +8,7 @@ from btsee_lib.store import results, studies
 def inside(repository, tmp_path, monkeypatch):
     """A small repository with a backbone and its features."""
     monkeypatch.chdir(small_repository(tmp_path / "small", repository))
-    splits = results.load_data()
-    backbone, _ = results.make_backbone(splits)
-    results.make_features(backbone, splits)
+    results.make_backbone_and_features(iter)
 
 
 def test_the_studies_are_run_once(inside, monkeypatch):
