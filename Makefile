@@ -106,7 +106,7 @@ verify: data  ## run everything again from scratch in a copy and compare the cla
 	rm -rf $(COPY)
 	git clone --quiet . $(COPY)
 	ln -s "$(CURDIR)/data" $(COPY)/data
-	rm -rf $(COPY)/$(REPORTS)/measured/backbone $(COPY)/$(REPORTS)/measured/static_backbone
+	rm -rf $(addprefix $(COPY)/$(REPORTS)/measured/,backbone static_backbone studies)
 	@$(if $(PROFILE),cd $(COPY) && python -m btsee_lib.pipeline profile $(PROFILE))
 	cd $(COPY)/$(HOME_OF) && PYTHONPATH="$(CURDIR)/$(COPY)" dvc repro --force
 	@cd $(HOME_OF) && python -m btsee_lib.pipeline verify $(COPY)

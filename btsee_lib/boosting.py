@@ -15,15 +15,7 @@ from torch import Tensor
 from btsee_lib.calibration import CPM, ExitRule, Terms, class_precision, leaves
 from btsee_lib.errors import ParameterError
 from btsee_lib.features import Features
-from btsee_lib.fitting import (
-    Earlier,
-    Exit,
-    Survivors,
-    answers_before,
-    branch_seed,
-    everyone,
-    fit_exit,
-)
+from btsee_lib.fitting import Earlier, Exit, Survivors, answers_before, branch_seed, everyone, fit_exit
 from btsee_lib.schemes.scheme import Scheme
 from btsee_lib.trees import TrainedBranch
 

@@ -1,9 +1,11 @@
-"""Intervals: of a share, of a ratio over images, and of resampled values."""
+"""Intervals: of a share, of a mean of few values, of a ratio over images, and of resampled values."""
 
 import warnings
 
 import numpy as np
-from scipy.stats import binomtest
+import pandas as pd
+from pandas.api.typing import DataFrameGroupBy
+from scipy.stats import binomtest, t
 
 
 def interval(values: np.ndarray, confidence: float, axis: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -26,6 +28,13 @@ def share_interval(successes: int, trials: int, confidence: float = 0.95) -> tup
         return float("nan"), float("nan")
     found = binomtest(int(successes), int(trials)).proportion_ci(confidence, method="wilson")
     return float(found.low), float(found.high)
+
+
+def mean_interval(groups: DataFrameGroupBy, confidence: float = 0.95) -> tuple[pd.DataFrame, ...]:
+    """Mean of each column in each group, and ends of its interval by Student's t (nan for one value)."""
+    mean, number = groups.mean(), groups.size()
+    reach = groups.std().mul(t.ppf((1 + confidence) / 2, number - 1) / number**0.5, axis=0)
+    return mean, mean - reach, mean + reach
 
 
 def ratio_interval(

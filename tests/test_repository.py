@@ -310,6 +310,8 @@ def test_what_the_readme_says_in_short_of_rules_and_the_filter_is_what_the_compa
     own = json.loads((ROOT / "reports" / "cifar-10" / "metrics.json").read_text())
     over_networks = pd.read_csv(ROOT / "reports/tables/gains_over_rivals.csv")
     on_average = over_networks.query("reduction.isna()")
+    of_natural = pd.read_csv(ROOT / "reports/cifar-10/tables/gains_over_rivals.csv")
+    natural = of_natural.query("reduction.isna()").set_index("training")[["gain", "low", "high"]]
     most_saved = over_networks.query("reduction.notna()").groupby("training")["low"].last()
     gains = by_seed(pd.read_csv(ROOT / "reports/measured/fewer_images/cifar-10/branches.csv"))
     more = over_seeds((gains[gains.columns[-1]] - gains[gains.columns[0]]).to_frame("train_images"))
@@ -322,6 +324,15 @@ def test_what_the_readme_says_in_short_of_rules_and_the_filter_is_what_the_compa
         "loses nine tenths on CIFAR-10": filtered["gain"].round(1).eq(-0.9).all(),
         "and half a point with each scheme after its own best": round(own["evaluation.own_visits.gain"], 1)
         == -0.5,
+        "BTS-EE loses 0.9 points more than they do (0.4 to 1.3), the independent branches 0.5 (0.0 to 1.0)": (
+            natural.loc[["boosted", "independent"]].round(1).to_numpy().tolist()
+            == [[-0.9, -1.3, -0.4], [-0.5, -1.0, 0.0]]
+            and (natural["high"] < 0).all()
+        ),
+        "up to 44 % saved they cannot be told apart": (
+            (little := of_natural[of_natural["reduction"] <= 0.44])["training"].nunique() == 2
+            and ((little["low"] < 0) & (little["high"] > 0)).all()
+        ),
         "lose about four tenths of a point less": on_average["gain"].round(1).eq(0.4).all()
         and (on_average["low"] > 0).all(),
         "and nothing that shows where they save most": (most_saved < 0).all(),

@@ -96,6 +96,8 @@ def test_what_notebooks_say_of_cifar_10_is_what_its_results_say():
     chosen = tables["recommended"].set_index(["max_drop", "training", "calibration"])
     saved = (100 * chosen["reduction"]).round().xs(1.0)
     exits = tables["class_exits"].pivot(index="class", columns="exit", values="share")
+    beside, networks = tables["gains_over_rivals"], sorted(tables["rivals"]["width"].dropna())
+    behind = beside[beside["reduction"].isna()].set_index("training")[["gain", "low", "high"]].T
     told = {
         ("03_boosted_branches", "On CIFAR-10 it is *d*"): natural["shift.further_low"] > 0,
         ("04_class_precision_margin", "On CIFAR-10 it is *d*"): min(short["full", "2"], short["full", "3"])
@@ -135,6 +137,20 @@ def test_what_notebooks_say_of_cifar_10_is_what_its_results_say():
             round(natural["evaluation.survivors.gain"], 2) == -0.93
             and round(natural["evaluation.own_visits.gain"], 2) == -0.54
             and natural["evaluation.own_visits.gain_high"] < 0
+        ),
+        ("05_evaluation", "BTS-EE loses 0.9 points more than they do (0.4 to 1.3)"): (
+            behind["boosted"].round(1).tolist() == [-0.9, -1.3, -0.4] and networks == [16, 20, 24]
+        ),
+        ("05_evaluation", "the independent branches 0.5 (0.0 to 1.0)"): (
+            behind["independent"].round(1).tolist() == [-0.5, -1.0, 0.0] and behind["independent"]["high"] < 0
+        ),
+        ("05_evaluation", "While a cascade saves 44 % of the MACs or less, it cannot be told from"): (
+            len(little := beside[beside["reduction"] <= 0.44]) > 2
+            and ((little["low"] < 0) & (little["high"] > 0)).all()
+        ),
+        ("05_evaluation", "from 57 % on, both cascades are behind it"): (
+            (much := beside[beside["reduction"] >= 0.57])["training"].nunique() == 2
+            and (much["high"] < 0).all()
         ),
         ("10_time", "more accurate by about a point and a half, for twice the MACs"): (
             1.25 < natural["deployment.gain_over_static"] < 1.75
@@ -332,3 +348,17 @@ def test_a_kept_network_is_of_the_recipe_and_the_code_that_stand_here(folder):
         for path in folder.iterdir()
         if path.name != "fingerprint.json"
     }
+
+
+@pytest.mark.parametrize("home", HOMES, ids=lambda home: home.name)
+def test_kept_studies_are_of_the_code_that_stands_here_and_those_that_were_published(home):
+    folder = home / "measured" / "studies"
+    made_from = json.loads((folder / "fingerprint.json").read_text())["made_from"]
+    assert made_from["code"] == digests_of_code("btsee_lib.studies.branch_design")
+    sections = yaml.safe_load(
+        (home / "params.yaml" if home.name != "reports" else ROOT / "params.yaml").read_text()
+    )
+    assert made_from["parameters"]["branches"] == SECTIONS["branches"](**sections["branches"]).model_dump()
+    for name in ("branch_kinds", "learning_curves"):
+        kept, published = (pd.read_csv(each / f"{name}.csv") for each in (folder, home / "tables"))
+        pd.testing.assert_frame_equal(kept, published, check_dtype=False, rtol=1e-5)

@@ -1,8 +1,16 @@
 import numpy as np
+import pandas as pd
 import pytest
-from scipy.stats import norm
+from scipy.stats import norm, ttest_1samp
 
-from btsee_lib.uncertainty import fall_interval, image_weights, interval, ratio_interval, share_interval
+from btsee_lib.uncertainty import (
+    fall_interval,
+    image_weights,
+    interval,
+    mean_interval,
+    ratio_interval,
+    share_interval,
+)
 
 
 def test_the_interval_lies_between_the_percentiles_by_hand():
@@ -96,3 +104,19 @@ def test_the_interval_of_a_fall_holds_the_fall():
 def test_nothing_falls_where_everyone_is_met():
     right = np.arange(50) % 3 == 0
     assert fall_interval(right, np.ones(50, dtype=bool)) == (0, 0)
+
+
+def test_the_interval_of_a_mean_is_students_in_each_group_and_column():
+    table = pd.DataFrame({"group": list("aaabb"), "x": [1.0, 2, 4, 7, 9], "y": [0.5, 0.1, 0.3, 2.0, -2.0]})
+    mean, low, high = mean_interval(table.groupby("group"), 0.9)
+    for name, rows in table.groupby("group"):
+        for column in ("x", "y"):
+            expected = ttest_1samp(rows[column], 0).confidence_interval(0.9)
+            assert mean.loc[name, column] == pytest.approx(rows[column].mean())
+            assert (low.loc[name, column], high.loc[name, column]) == pytest.approx(tuple(expected))
+
+
+def test_a_single_value_has_a_mean_and_no_interval():
+    mean, low, high = mean_interval(pd.DataFrame({"group": ["a"], "x": [3.0]}).groupby("group"))
+    assert mean.loc["a", "x"] == 3
+    assert np.isnan([low.loc["a", "x"], high.loc["a", "x"]]).all()

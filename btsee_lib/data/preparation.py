@@ -16,6 +16,7 @@ from btsee_lib.errors import DataError
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")  # what needs no other program
 GREY_MODES = frozenset(("1", "L", "LA", "I;16", "I;16B", "I;16L"))
 BITS_PER_SAMPLE = 258  # a tag of TIFF
+FEW_BITS = 12  # of 16: of a picture that uses no more, the upper 8 would keep 16 levels of grey at most
 
 MOST_BYTES = 2**26  # of a file
 LARGE = 25_000_000  # pixels: a picture of more takes hundreds of MB while it is decoded, so one at a time
@@ -79,7 +80,13 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     if image.format == "TIFF" and image.tag_v2.get(BITS_PER_SAMPLE) != (16,):
         raise DataError("has pixels of neither 8 nor 16 bits: store it with one of these, or remove it")
     pixels = np.array(image)
-    pixels[pixels == image.info.get("transparency", -1)] = 0xFFFF
+    transparent = pixels == image.info.get("transparency", -1)
+    used = int(pixels.max(where=~transparent, initial=0)).bit_length()
+    if 0 < used <= FEW_BITS:
+        raise DataError(
+            f"has pixels of 16 bits and uses the lower {used}: scale it to all of them, or remove it"
+        )
+    pixels[transparent] = 0xFFFF
     upper = Image.fromarray((pixels >> 8).astype(np.uint8))
     upper.getexif().update(image.getexif())
     return upper

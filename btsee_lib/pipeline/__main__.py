@@ -19,7 +19,7 @@ ACTIONS = {
     "data": "btsee_lib.pipeline.making:fetch_data",
     "input": "btsee_lib.pipeline.inputs:note_input",
     "backbone": "btsee_lib.pipeline.making:make_backbone",
-    "keep": "btsee_lib.store.backbone_artefact:keep_networks",
+    "keep": "btsee_lib.pipeline.making:keep_in_git",
     "artefacts": "btsee_lib.pipeline.making:make_artefacts",
     "solutions": "btsee_lib.pipeline.notebooks:run_solutions",
     "rivals": "btsee_lib.store.rival_results:measure_rivals",

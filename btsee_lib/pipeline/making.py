@@ -4,7 +4,9 @@ import os
 
 from tqdm import tqdm
 
-from btsee_lib.store import deployment_results, own_visits, results, studies
+from btsee_lib.store import artefacts, deployment_results, own_visits, results, studies
+
+KEPT = ("backbone", deployment_results.STATIC, "studies")  # of what takes longest, what is small
 
 
 def fetch_data() -> None:
@@ -22,10 +24,15 @@ def make_backbone() -> None:
 
 def make_artefacts() -> None:
     """Make everything that takes long, unless it is there: then the notebooks only load it."""
-    splits = results.load_data()
-    backbone, _ = results.make_backbone(splits, tqdm)
-    results.make_features(backbone, splits, tqdm)
-    results.make_trees(tqdm)
-    studies.make_studies(tqdm)
-    own_visits.make_own_visits(tqdm)
-    deployment_results.make_static_backbone(splits, tqdm)
+    results.make_backbone_and_features(tqdm)
+    results.make_trees()
+    studies.make_studies()
+    own_visits.make_own_visits()
+    deployment_results.make_static_backbone(results.load_data())
+
+
+def keep_in_git() -> None:
+    """Copy what takes longest to where it is kept in git; whoever runs the same takes it over from there."""
+    for name in KEPT:
+        artefacts.keep(name)
+        print(f"kept: {name}")

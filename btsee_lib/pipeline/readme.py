@@ -13,8 +13,8 @@ from btsee_lib.config import params
 from btsee_lib.evaluation import CALIBRATION_ALONE
 from btsee_lib.experiment import repository_root
 from btsee_lib.pipeline.publishing import CLAIMS
+from btsee_lib.store.measured import measured_comparison
 from btsee_lib.store.reports import METRICS, claims_of_profiles
-from btsee_lib.store.scheme_results import measured_other_ways
 from btsee_lib.studies.claims import side_by_side
 from btsee_lib.studies.other_ways import best_offers, drop_at_equal_compute
 
@@ -115,7 +115,7 @@ def _of_static(name: str, home: Path) -> str:
 def advice() -> list[str]:
     """Which scheme and which exit rule to take, an item a data set (notebook 09)."""
     rows = []
-    for data_set, tables in measured_other_ways().items():
+    for data_set, tables in measured_comparison("other_ways").items():
         rows.append(f"- **{data_set}**: {_of_schemes(tables['standings'])} {_of_rules(tables['rules'])}")
         rows += [_of_offer(row) for row in best_offers(tables["offers"]).to_dict("records")]
     return rows

@@ -1,5 +1,7 @@
 """The figures of notebook 03: boosted branches."""
 
+from collections.abc import Sequence
+
 import pandas as pd
 import seaborn as sns
 from matplotlib import pyplot as plt
@@ -17,18 +19,14 @@ SCHEME_COLOURS = (GREY, GREEN, PURPLE, ORANGE)
 @drawn_from_table
 def branch_kinds(table: pd.DataFrame) -> Figure:
     """Validation accuracy of each branch against its cost, by kind (``branch_design.branch_kinds``)."""
-    figure, panels = panels_of(table, "branch", (3.4, 3.6))
+    figure, panels = _accuracy_panels(table.assign(cost=100 * table["share"]), "kind", "cost", KIND_COLOURS)
     words = {"textcoords": "offset points", "ha": "center", "fontsize": 8}
     for number, mine, axes in panels:
-        for (kind, rows), colour in zip(mine.groupby("kind", sort=False), KIND_COLOURS, strict=False):
-            axes.plot(100 * rows["share"], 100 * rows["valid_accuracy"], "o-", color=colour, label=kind)
-            widest = rows.iloc[-1]
-            place = (100 * widest["share"], 100 * widest["valid_accuracy"])
+        for _, widest in mine.groupby("kind").tail(1).iterrows():
+            place = (widest["cost"], 100 * widest["valid_accuracy"])
             axes.annotate(f"{widest['channels']}", place, (0, 5), **words)
-        axes.margins(y=0.15)
         axes.set(xlabel="cost (% of the backbone's MACs)", title=f"branch {number}")
     figure.axes[0].set_ylabel("validation accuracy (%)")
-    figure.axes[-1].legend(loc="best", fontsize=8)
     figure.suptitle("What a branch reads, and how wide it is (number: channels of the widest)", fontsize=11)
     return figure
 
@@ -36,19 +34,26 @@ def branch_kinds(table: pd.DataFrame) -> Figure:
 @drawn_from_table
 def learning_curves(table: pd.DataFrame) -> Figure:
     """Validation accuracy of each branch against its training visits (``branch_design.learning_curves``)."""
-    figure, panels = panels_of(table, "branch", (3.4, 3.6))
+    figure, panels = _accuracy_panels(table, "training", "epochs", SCHEME_COLOURS)
     for number, mine, axes in panels:
-        for (scheme, rows), colour in zip(mine.groupby("training", sort=False), SCHEME_COLOURS, strict=False):
-            axes.plot(rows["epochs"], 100 * rows["valid_accuracy"], "o-", color=colour, label=scheme)
-        axes.margins(y=0.15)
         axes.set_xscale("log", base=2)
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         title = f"branch {number}: {mine['survivors'].iloc[0]:,} images"
         axes.set(xlabel="visits (epochs over all images)", title=title)
     figure.axes[0].set_ylabel("accuracy on those that it meets (%)")
-    figure.axes[-1].legend(loc="best", fontsize=8)
     figure.suptitle("How long to train: validation accuracy against training visits", fontsize=11)
     return figure
+
+
+def _accuracy_panels(table: pd.DataFrame, by: str, along: str, colours: Sequence[str]) -> tuple[Figure, list]:
+    """Draw ``valid_accuracy`` along a column, a panel a branch, a line for each value of the column ``by``."""
+    figure, panels = panels_of(table, "branch", (3.4, 3.6))
+    for _, mine, axes in panels:
+        for (name, rows), colour in zip(mine.groupby(by, sort=False), colours, strict=False):
+            axes.plot(rows[along], 100 * rows["valid_accuracy"], "o-", color=colour, label=name)
+        axes.margins(y=0.15)
+    figure.axes[-1].legend(loc="best", fontsize=8)
+    return figure, panels
 
 
 @drawn_from_table

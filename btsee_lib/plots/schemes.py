@@ -188,12 +188,10 @@ def joint_fronts(table: pd.DataFrame) -> Figure:
         for (training, label), colour in zip(names.items(), (BLUE, GREEN), strict=True):
             rows = of_data_set[of_data_set["training"] == training].sort_values("reduction")
             curve_of_drops(axes, rows, colour, label)
-        axes.axhline(0, color=INK, lw=1)
-        axes.set(xlabel="MACs saved (%)", ylabel="accuracy drop from the frozen backbone (points)")
         least = of_data_set.groupby("training")["drop"].min()
         told = f"least drop {least['independent']:.2f} points frozen, {least['joint']:.2f} trained jointly"
-        axes.set_title(f"{data_set}: {told}")
-        axes.legend()
+        frame_of_drops(axes, f"{data_set}: {told}", "MACs saved (%)")
+        axes.set_ylabel("drop from the frozen backbone (points)")
     return figure
 
 

@@ -2,9 +2,7 @@
 
 from btsee_lib.compute import set_up_torch
 from btsee_lib.config import params
-from btsee_lib.store.fewer_images_results import measured_fewer_images
-from btsee_lib.store.joint_results import measured_joint
-from btsee_lib.store.measured import measured_backbones, measured_table
+from btsee_lib.store.measured import measured_backbones, measured_comparison, measured_table
 from btsee_lib.store.own_visits import load_own_visits, make_own_visits
 from btsee_lib.store.reports import Report, claims_of_profiles, made_model, made_table, show
 from btsee_lib.store.results import (
@@ -19,5 +17,4 @@ from btsee_lib.store.results import (
     make_trees,
 )
 from btsee_lib.store.rival_results import measured_rivals
-from btsee_lib.store.scheme_results import measured_other_ways
 from btsee_lib.store.studies import make_studies

@@ -5,10 +5,13 @@ it imports in turn, and the fingerprints of the artefacts that went in. An artef
 loaded, any other is made anew: changing a figure or a sentence in a notebook retrains nothing, and no result of
 other parameters is ever taken for this one's. A folder gets its final name only when it is complete, and beside
 the fingerprint stands what each file held then: one that was altered is not taken for a result.
+
+Some are kept in git as well, in ``reports/measured``, and copied from there rather than made.
 """
 
 import io
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -35,6 +38,23 @@ FINGERPRINT = "fingerprint.json"
 def folder_of(name: str) -> Path:
     """Return where the artefact of that name lies."""
     return current_experiment().artifacts / name
+
+
+def kept(name: str) -> Path:
+    """Return where an artefact, or a table of this experiment, is kept in git."""
+    return current_experiment().reports / "measured" / name
+
+
+def keep(name: str) -> None:
+    """Copy an artefact to where it is kept in git.
+
+    Raises
+    ------
+    ArtefactError
+        If it is missing or not whole.
+    """
+    digest_of(name)
+    _copy(folder_of(name), kept(name))
 
 
 def fingerprint(
@@ -80,13 +100,20 @@ def digest_of_fingerprint(made_from: dict[str, Any]) -> str:
     return short_digest(json.dumps(made_from, sort_keys=True))
 
 
-def is_current(name: str, expected: dict[str, Any]) -> bool:
-    """Tell whether the artefact is whole and was made from just what is expected."""
-    return is_made_from(folder_of(name), expected)
+def is_there(name: str, expected: dict[str, Any]) -> bool:
+    """Tell whether the artefact is whole and made from just what is expected; if git keeps it, take it over."""
+    if _is_made_from(folder_of(name), expected):
+        return True
+    if taken := _is_made_from(kept(name), expected):
+        _copy(kept(name), folder_of(name))
+    return taken
 
 
-def is_made_from(folder: Path, expected: dict[str, Any]) -> bool:
-    """``is_current`` for a folder with an artefact that need not lie in ``artifacts/``."""
+def _copy(source: Path, target: Path) -> None:
+    replace_folder(target, lambda partial: shutil.copytree(source, partial, dirs_exist_ok=True))
+
+
+def _is_made_from(folder: Path, expected: dict[str, Any]) -> bool:
     try:
         return _read_fingerprint(folder) == json.loads(json.dumps(expected))
     except ArtefactError:
@@ -94,14 +121,14 @@ def is_made_from(folder: Path, expected: dict[str, Any]) -> bool:
 
 
 def ensure(name: str, expected: dict[str, Any], make: Callable[[Path], None]) -> Path:
-    """Return the folder of an artefact, made first if what lies there is not what is expected.
+    """Return the folder of an artefact, made first if neither it nor what git keeps is what is expected.
 
     Parameters
     ----------
     make : writes the artefact's files into the folder that it is given.
     """
     folder = folder_of(name)
-    if is_current(name, expected):
+    if is_there(name, expected):
         return folder
 
     def make_with_fingerprint(partial: Path) -> None:
@@ -125,7 +152,7 @@ def ensure_together(
     ----------
     make : called by every process with the same folder, which all of them must be able to reach.
     """
-    if fabric.broadcast(is_current(name, expected)):
+    if fabric.broadcast(fabric.is_global_zero and is_there(name, expected)):
         return folder_of(name)
 
     def make_with_the_others(partial: Path) -> None:

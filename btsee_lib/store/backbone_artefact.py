@@ -1,6 +1,5 @@
 """The backbone as an artefact: what it is made from, how it is trained into its folder and read again."""
 
-import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -30,7 +29,7 @@ def ensure_in_processes(name: str, expected: dict, make: Callable[[Path, "Fabric
     """``artefacts.ensure`` in as many processes as ``params.yaml`` says, which are started if need be."""
     compute = params("compute")
     if not launched():
-        if artefacts.is_current(name, expected):
+        if artefacts.is_there(name, expected):
             return artefacts.folder_of(name)
         if compute.processes > 1:
             launch(compute.processes, "backbone")
@@ -76,37 +75,6 @@ def recipe(splits: Splits) -> str:
     return artefacts.digest_of_fingerprint(backbone_fingerprint(params("backbone"), splits))
 
 
-def kept(name: str) -> Path:
-    """Where a network whose training takes long, or a table of this experiment, is kept in git."""
-    return current_experiment().reports / "measured" / name
-
-
-def keep_networks() -> None:
-    """Copy the trained backbone, and the static network beside it, to where they are kept in git.
-
-    Raises
-    ------
-    ArtefactError
-        If one of them is missing or not whole.
-    """
-    names = ("backbone", STATIC)
-    for name in names:
-        artefacts.digest_of(name)
-    for name in names:
-        shutil.rmtree(kept(name), ignore_errors=True)
-        shutil.copytree(artefacts.folder_of(name), kept(name))
-        print(f"kept in {kept(name).relative_to(current_experiment().root)}")
-
-
-def take_over(name: str, folder: Path, expected: dict, fabric: "Fabric") -> bool:
-    """Copy the network that is kept in git into a folder, if it is whole and was made from just this."""
-    taken = fabric.broadcast(artefacts.is_made_from(kept(name), expected))
-    if taken and fabric.is_global_zero:
-        without = shutil.ignore_patterns(artefacts.FINGERPRINT)
-        shutil.copytree(kept(name), folder, ignore=without, dirs_exist_ok=True)
-    return taken
-
-
 def read_backbone(folder: Path, splits: Splits, parameters: BackboneParameters) -> nn.Module:
     """Read a backbone that lies in the folder of its artefact: frozen, in evaluation mode."""
     network = new_backbone(splits, parameters)
@@ -135,9 +103,7 @@ def ensure_narrower(name: str, width: int, splits: Splits, progress: Callable) -
     expected = backbone_fingerprint(parameters, splits)
 
     def make(folder: Path) -> None:
-        fabric = new_fabric(params("compute").precision)
-        if not take_over(name, folder, expected, fabric):
-            train_into(folder, splits, parameters, progress, fabric)
+        train_into(folder, splits, parameters, progress, new_fabric(params("compute").precision))
 
     return read_backbone(artefacts.ensure(name, expected, make), splits, parameters)
 

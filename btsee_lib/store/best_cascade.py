@@ -18,7 +18,7 @@ from btsee_lib.schemes import SCHEMES
 from btsee_lib.schemes.scheme import Head
 from btsee_lib.store import results, scheme_results
 from btsee_lib.store.deployment_results import describe
-from btsee_lib.store.measured import shown_as
+from btsee_lib.store.measured import measured_comparison, shown_as
 from btsee_lib.studies.effort import middle_rung
 from btsee_lib.studies.other_ways import behind, best_offers
 from btsee_lib.trees import BranchTree
@@ -76,7 +76,7 @@ def best_that_runs() -> pd.Series:
         If there is none for this experiment.
     """
     experiment, max_drop = shown_as(), params("deployment").published_drop
-    tables = scheme_results.measured_other_ways()
+    tables = measured_comparison(scheme_results.NAME)
     if experiment in tables:
         alone = [name for name, scheme in SCHEMES.items() if scheme.head.answers is Head.answers]
         offered = tables[experiment]["offers"]

@@ -13,6 +13,7 @@ import onnxruntime
 import pandas as pd
 import torch
 from torch import nn
+from tqdm import tqdm
 
 from btsee_lib.cascade import Cascade, Exits
 from btsee_lib.compute import processor
@@ -31,7 +32,7 @@ from btsee_lib.store.backbone_artefact import STATIC, ensure_narrower
 TABLES = ("latency", "throughput", "exit_times", "latency_by_exit", "machine")
 
 
-def make_static_backbone(splits: Splits, progress: Callable = iter) -> nn.Module:
+def make_static_backbone(splits: Splits, progress: Callable = tqdm) -> nn.Module:
     """Train the narrower network that never stops early, in the way of the backbone, or load it."""
     return ensure_narrower(STATIC, params("deployment").static_width, splits, progress)
 
@@ -79,13 +80,11 @@ def describe(
     )
 
 
-def make_timings(
-    models: dict[str, Model], published: str, images: np.ndarray, progress: Callable = iter
-) -> dict[str, pd.DataFrame]:
+def make_timings(models: dict[str, Model], published: str, images: np.ndarray) -> dict[str, pd.DataFrame]:
     """Take all times (``measurements.measure``), or load those of this machine and just these models."""
 
     def make(folder: Path) -> None:
-        for name, table in measured_here(models, published, images, progress).items():
+        for name, table in measured_here(models, published, images).items():
             table.to_csv(folder / f"{name}.csv", index=False)
 
     sections = [params("deployment"), models[published].description]
@@ -95,11 +94,9 @@ def make_timings(
     return artefacts.read_tables(artefacts.ensure("timings", made_from, make))
 
 
-def measured_here(
-    models: dict[str, Model], published: str, images: np.ndarray, progress: Callable = iter
-) -> dict[str, pd.DataFrame]:
+def measured_here(models: dict[str, Model], published: str, images: np.ndarray) -> dict[str, pd.DataFrame]:
     """Take all times now, and note in ``machine`` (``name, value``) what they belong to; nothing is kept."""
-    tables = measurements.measure(models, published, images, params("deployment"), progress)
+    tables = measurements.measure(models, published, images, params("deployment"), tqdm)
     versions = {"torch": torch.__version__, "onnxruntime": onnxruntime.__version__}
     machine = {"processor": processor(), "cores": os.cpu_count(), **versions, **_conditions()}
     return tables | {"machine": pd.DataFrame(list(machine.items()), columns=["name", "value"])}

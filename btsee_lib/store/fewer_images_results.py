@@ -16,7 +16,7 @@ from btsee_lib.schemes import PAPER_SCHEMES
 from btsee_lib.schemes.visits import OwnVisits
 from btsee_lib.store import artefacts, own_visits, results
 from btsee_lib.store.code import digests_of_code
-from btsee_lib.store.measured import keep_comparison, measured_comparison
+from btsee_lib.store.measured import keep_comparison
 from btsee_lib.store.studies import make_studies, studies_made_from
 from btsee_lib.studies import branch_design, effort, fewer_images, parts
 from btsee_lib.trees import BranchTree, TrainedBranch
@@ -27,7 +27,7 @@ NAME = "fewer_images"
 def measure_fewer_images() -> None:
     """Train both schemes on each part, each branch after its own best visits, and write what boosting gains."""
     stored, parameters = results.load_stored_features(), params("boosting")
-    make_studies(tqdm)  # of all images
+    make_studies()  # of all images
     in_processes(_curves, [(part,) for part in parts.PARTS], tqdm)
     calls = list(product(parts.PARTS, PAPER_SCHEMES, parameters.seeds))
     trees, tables = dict(zip(calls, in_processes(_tree, calls, tqdm), strict=True)), []
@@ -36,11 +36,6 @@ def measure_fewer_images() -> None:
         numbers = {round(part * len(stored["train"])): pair for part, pair in pairs.items()}
         tables.append(fewer_images.gains_on_same_images(numbers, stored, parameters))
     print(keep_comparison(NAME, {"branches": pd.concat(tables)}))
-
-
-def measured_fewer_images() -> dict[str, dict[str, pd.DataFrame]]:
-    """Read the tables of ``measure_fewer_images``, see ``measured_comparison``."""
-    return measured_comparison(NAME, "make fewer-images")
 
 
 @cache
@@ -53,8 +48,8 @@ def _curves(part: float) -> pd.DataFrame:
     def make(folder: Path) -> None:
         set_up_torch(seed)
         fewer = parts.part_of_training(results.load_stored_features(), part, seed)
-        curves = branch_design.learning_curves(fewer, params("branches"), params("boosting"), seed)
-        curves.to_csv(folder / "learning_curves.csv", index=False)
+        arguments = (fewer, params("branches"), params("boosting"), seed)
+        branch_design.learning_curves(*arguments).to_csv(folder / "learning_curves.csv", index=False)
 
     expected = _of_part(studies_made_from(), part)
     folder = artefacts.ensure(f"{NAME}/curves_{part:g}", expected, make)

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import pandas as pd
 import torch
 from tqdm import tqdm
 
@@ -12,7 +11,7 @@ from btsee_lib.config import params
 from btsee_lib.data import Splits
 from btsee_lib.evaluation import CALIBRATION_ALONE, evaluate_configurations
 from btsee_lib.store import artefacts, results
-from btsee_lib.store.measured import keep_comparison, measured_comparison
+from btsee_lib.store.measured import keep_comparison
 from btsee_lib.studies import freezing, joint
 from btsee_lib.trees import of_scheme
 
@@ -38,11 +37,6 @@ def measure_joint() -> None:
     tables = {"curves": curves, "gains": gains, "exits": exits}
     where, mean = keep_comparison(ARTEFACT, tables), gains.iloc[-1]
     print(f"{where}: {mean['gain']:+.2f} points ({mean['low']:+.2f} to {mean['high']:+.2f}) at equal compute")
-
-
-def measured_joint() -> dict[str, dict[str, pd.DataFrame]]:
-    """Read the tables of ``measure_joint``, see ``measured_comparison``."""
-    return measured_comparison(ARTEFACT, "make joint")
 
 
 def _answers(splits: Splits) -> dict[str, torch.Tensor]:

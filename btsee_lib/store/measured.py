@@ -9,10 +9,11 @@ from btsee_lib.data.splits import Splits
 from btsee_lib.disk import replace_folder
 from btsee_lib.errors import ArtefactError
 from btsee_lib.experiment import current_experiment
-from btsee_lib.store.artefacts import read_table, read_tables
-from btsee_lib.store.backbone_artefact import kept, recipe
+from btsee_lib.store.artefacts import kept, read_table, read_tables
+from btsee_lib.store.backbone_artefact import recipe
 
 MEASURED = ("reports", "measured")
+COMPARISONS = {"other_ways": "make schemes", "fewer_images": "make fewer-images", "joint": "make joint"}
 BACKBONES = "backbones.csv"  # the claims on other backbones of this experiment, see ``kept``
 
 
@@ -57,10 +58,11 @@ def shown_as() -> str:
     return current_experiment().profile or params("data").name
 
 
-def measured_comparison(name: str, command: str) -> dict[str, dict[str, pd.DataFrame]]:
+def measured_comparison(name: str) -> dict[str, dict[str, pd.DataFrame]]:
     """Read the tables of a comparison that is made by hand and kept, for each experiment that has them.
 
-    They are ``reports/measured/NAME/EXPERIMENT/TABLE.csv``, see ``shown_as``; ``command`` makes them.
+    They are ``reports/measured/NAME/EXPERIMENT/TABLE.csv``, see ``shown_as``; ``COMPARISONS`` tells what makes
+    them.
 
     Raises
     ------
@@ -70,5 +72,5 @@ def measured_comparison(name: str, command: str) -> dict[str, dict[str, pd.DataF
     where = Path(*MEASURED, name)
     folders = sorted((current_experiment().root / where).glob("[!.]*/"))
     if not folders:
-        raise ArtefactError(f"{where} holds no results: run '{command}'")
+        raise ArtefactError(f"{where} holds no results: run '{COMPARISONS[name]}'")
     return {folder.name: read_tables(folder) for folder in folders}

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 
 import pandas as pd
+from tqdm import tqdm
 
 from btsee_lib import boosting
 from btsee_lib.config import params
@@ -16,7 +17,7 @@ from btsee_lib.studies.branch_design import best_visits
 from btsee_lib.trees import BranchTree, TrainedBranch
 
 
-def make_own_visits(progress: Callable = iter) -> list[BranchTree]:
+def make_own_visits(progress: Callable = tqdm) -> list[BranchTree]:
     """Train the branches of all configurations after their own best visits, or load what is there."""
     in_processes(_make_tree, _calls(make_studies()), progress)
     return load_own_visits()

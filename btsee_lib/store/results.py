@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 from torch import nn
+from tqdm import tqdm
 
 from btsee_lib import boosting, features, fitting
 from btsee_lib.calibration import Terms
@@ -42,7 +43,7 @@ def load_data() -> Splits:
     return splits
 
 
-def make_backbone(splits: Splits, progress: Callable = iter) -> tuple[nn.Module, pd.DataFrame]:
+def make_backbone(splits: Splits, progress: Callable = tqdm) -> tuple[nn.Module, pd.DataFrame]:
     """Train the backbone, or load it if it has been trained from just this, here or by whom it is kept in git.
 
     Returns
@@ -55,8 +56,7 @@ def make_backbone(splits: Splits, progress: Callable = iter) -> tuple[nn.Module,
     checkpoint = backbone_artefact.checkpoint_of("backbone", expected)
 
     def make(folder: Path, fabric: "Fabric") -> None:
-        if not backbone_artefact.take_over("backbone", folder, expected, fabric):
-            backbone_artefact.train_into(folder, splits, parameters, progress, fabric, checkpoint)
+        backbone_artefact.train_into(folder, splits, parameters, progress, fabric, checkpoint)
 
     folder = backbone_artefact.ensure_in_processes("backbone", expected, make)
     checkpoint.remove()
@@ -69,7 +69,7 @@ def load_backbone(splits: Splits) -> tuple[nn.Module, pd.DataFrame]:
     return _read_backbone(artefacts.require("backbone", expected, "backbone"), splits)
 
 
-def make_features(backbone: nn.Module, splits: Splits, progress: Callable = iter) -> Features:
+def make_features(backbone: nn.Module, splits: Splits, progress: Callable = tqdm) -> Features:
     """Store what the branches read of every image, or map it into memory if it is stored."""
 
     def make(folder: Path, fabric: "Fabric") -> None:
@@ -95,9 +95,9 @@ def make_backbone_and_features(progress: Callable) -> None:
     make_features(backbone, splits, progress)
 
 
-def make_trees(progress: Callable = iter) -> list[BranchTree]:
+def make_trees(progress: Callable = tqdm) -> list[BranchTree]:
     """Train the branches of all configurations, a process a scheme and seed, or load what is there."""
-    missing = [one for one in _trees() if not artefacts.is_current(_tree_name(*one), _made_from(*one))]
+    missing = [one for one in _trees() if not artefacts.is_there(_tree_name(*one), _made_from(*one))]
     in_processes(_make_tree, missing, progress)
     _near_features.cache_clear()
     return load_trees()

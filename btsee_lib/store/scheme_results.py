@@ -16,7 +16,7 @@ from btsee_lib.parallel import in_processes
 from btsee_lib.schemes import SCHEMES
 from btsee_lib.store import artefacts, results
 from btsee_lib.store.code import digests_of_code
-from btsee_lib.store.measured import keep_comparison, measured_comparison
+from btsee_lib.store.measured import keep_comparison
 from btsee_lib.studies import effort, levers, other_ways
 from btsee_lib.studies.survivors import survivors_of
 from btsee_lib.trees import BranchTree, of_scheme, tree_of
@@ -57,11 +57,6 @@ def measure_other_ways() -> None:
     }
     where = keep_comparison(NAME, tables)
     print(f"{len(SCHEMES)} schemes, {len(parameters.seeds)} seeds: {where}")
-
-
-def measured_other_ways() -> dict[str, dict[str, pd.DataFrame]]:
-    """Read the tables of ``measure_other_ways``, see ``measured_comparison``."""
-    return measured_comparison(NAME, "make schemes")
 
 
 def _name(scheme: str, seed: int, share: float = 1.0) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
+from tqdm import tqdm
 
 from btsee_lib.compute import set_up_torch
 from btsee_lib.config import params
@@ -13,7 +14,7 @@ from btsee_lib.store.results import cost_model, load_backbone, load_data, load_s
 from btsee_lib.studies import branch_design
 
 
-def make_studies(progress: Callable = iter) -> dict[str, pd.DataFrame]:
+def make_studies(progress: Callable = tqdm) -> dict[str, pd.DataFrame]:
     """Run the two studies of ``branch_design`` in several processes, or load their tables if they are there."""
     seed = params("boosting").seeds[0]
 

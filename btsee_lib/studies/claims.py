@@ -9,9 +9,9 @@ import re
 from collections.abc import Iterator, Sequence
 
 import pandas as pd
-from scipy.stats import t
 
 from btsee_lib.evaluation import BASELINE, CALIBRATION_ALONE, FIRST_BRANCH
+from btsee_lib.uncertainty import mean_interval
 
 REPRODUCED, NOT_REPRODUCED, NOT_TESTABLE = "reproduced here", "not reproduced here", "not testable here"
 VERDICTS = (REPRODUCED, NOT_REPRODUCED, NOT_TESTABLE)
@@ -183,10 +183,9 @@ def over_backbones(tables: dict[int, pd.DataFrame], confidence: float) -> pd.Dat
     every["same"] = every["verdict"] == every["verdict_published"]
     asked_of = every.groupby("claim")["claim"].transform("size")
     groups = every[asked_of == len(tables)].groupby("claim", sort=False)
-    found = groups.agg(backbones=("same", "size"), same=("same", "sum"), mean=("measured", "mean"))
-    standard_error = groups["measured"].std() / found["backbones"] ** 0.5
-    reach = standard_error * t.ppf((1 + confidence) / 2, found["backbones"] - 1)
-    return found.assign(low=found["mean"] - reach, high=found["mean"] + reach).reset_index()
+    found = groups.agg(backbones=("same", "size"), same=("same", "sum"))
+    ends = (each["measured"] for each in mean_interval(groups[["measured"]], confidence))
+    return found.assign(**dict(zip(("mean", "low", "high"), ends, strict=True))).reset_index()
 
 
 def side_by_side(experiments: dict[str, pd.DataFrame]) -> pd.DataFrame:

@@ -1,13 +1,13 @@
 """Does training on survivors pay where more images survive? What it gains on parts of the training images."""
 
 import pandas as pd
-from scipy.stats import t
 
 from btsee_lib.boosting import calibration_terms
 from btsee_lib.config import BoostingParameters
 from btsee_lib.features import Features
-from btsee_lib.studies.survivors import survivors_of
-from btsee_lib.trees import BranchTree, margin_columns, margin_names
+from btsee_lib.studies.survivors import beside, survivors_of
+from btsee_lib.trees import BranchTree, margin_columns
+from btsee_lib.uncertainty import mean_interval
 
 
 def gains_on_same_images(
@@ -31,13 +31,8 @@ def gains_on_same_images(
     terms, most = calibration_terms(features, parameters), trees[max(trees)][1]
     for (number, margins), reached in survivors_of(most, features, parameters, terms).items():
         for images, (independent, boosted) in trees.items() if number > 1 else ():
-            place, rival = boosted.position[number, margins], independent.position[number, ()]
-            answers = (boosted.logits["test"][place], independent.logits["test"][rival])
-            right = [float((each.argmax(1) == labels)[reached["test"]].double().mean()) for each in answers]
-            row = {"train_images": images, "seed": most.seed, "branch": number, **margin_names(margins)}
-            row |= boosted.nodes.loc[place, ["train_survivors", "closed"]].to_dict()
-            row["boosted_accuracy"], row["independent_accuracy"] = right
-            rows.append(row | {"gain": 100 * (right[0] - right[1])})
+            row, _ = beside(boosted, independent, number, margins, reached["test"], labels)
+            rows.append({"train_images": images} | row)
     return pd.DataFrame(rows)
 
 
@@ -51,10 +46,13 @@ def by_seed(table: pd.DataFrame) -> pd.DataFrame:
     return always.pivot_table(index=["branch", "seed"], columns="train_images", values="gain")
 
 
+def change_to_most(gains: pd.DataFrame) -> pd.DataFrame:
+    """How the gain of a seed (``by_seed``) changes from fewer images, a column each, to most of them."""
+    *fewer, most = gains.columns
+    return -gains[fewer].sub(gains[most], axis=0)
+
+
 def over_seeds(gains: pd.DataFrame, confidence: float = 0.95) -> pd.DataFrame:
     """Mean over seeds: ``branch, train_images, gain, low, high``, the interval by Student's t."""
-    groups = gains.groupby("branch")
-    found, number = groups.mean(), groups.size()
-    reach = groups.std().mul(t.ppf((1 + confidence) / 2, number - 1) / number**0.5, axis=0)
-    ends = {"gain": found, "low": found - reach, "high": found + reach}
-    return pd.concat({name: each.stack() for name, each in ends.items()}, axis=1).reset_index()
+    found = zip(("gain", "low", "high"), mean_interval(gains.groupby("branch"), confidence), strict=True)
+    return pd.concat({name: each.stack() for name, each in found}, axis=1).reset_index()

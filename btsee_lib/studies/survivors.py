@@ -123,23 +123,38 @@ def training_gains(
     gained, met = ({number: np.zeros(len(test)) for number in numbers} for _ in range(2))
     for other, tree in zip(baseline, boosted, strict=True):
         for (number, margins), reached in survivors_of(tree, features, parameters, terms).items():
-            node = tree.nodes.loc[tree.position[number, margins]]
-            logits = tree.logits["test"][tree.position[number, margins]]
+            row, gains = beside(tree, other, number, margins, reached["test"], test.labels)
             # Behind a branch that lets nothing out, margins make no difference: the same branch again.
-            twin = (tree.seed, number, logits.numpy().tobytes())
-            if node["closed"] or number == 1 or twin in seen:
+            twin = (tree.seed, number, tree.logits["test"][tree.position[number, margins]].numpy().tobytes())
+            if row.pop("closed") or number == 1 or twin in seen:
                 continue
             seen.add(twin)
-            here, rival = reached["test"], other.logits["test"][other.position[number, ()]]
-            right = [(each.argmax(1) == test.labels)[here].double() for each in (logits, rival)]
-            gained[number][here.numpy()] += (right[0] - right[1]).numpy()
-            met[number][here.numpy()] += 1
-            row = {"seed": tree.seed, "branch": number, **margin_names(margins)}
-            row |= {"train_survivors": node["train_survivors"], "test_survivors": int(here.sum())}
-            row["boosted_accuracy"], row["independent_accuracy"] = (float(each.mean()) for each in right)
-            rows.append(row | {"gain": 100 * float((right[0] - right[1]).mean())})
+            here = reached["test"].numpy()
+            gained[number][here] += gains.numpy()
+            met[number][here] += 1
+            rows.append(row)
     table = pd.DataFrame(rows) if rows else pd.DataFrame(columns=GAIN, dtype=float)
     return TrainingGains(table, gained, met)
+
+
+def beside(
+    tree: BranchTree, other: BranchTree, number: int, margins: tuple[float, ...], here: Tensor, labels: Tensor
+) -> tuple[dict, Tensor]:
+    """Set a branch of a sequential tree beside that of another on the test images ``here``, bool (N,).
+
+    Returns
+    -------
+    tuple
+        A row of ``training_gains``, with ``closed``, and for each of these images whether the first branch is
+        right less whether the second is.
+    """
+    place = tree.position[number, margins]
+    answers = tree.logits["test"][place], other.logits["test"][other.position[number, ()]]
+    right = [(each.argmax(1) == labels)[here].double() for each in answers]
+    row = {"seed": tree.seed, "branch": number, **margin_names(margins)}
+    row |= tree.nodes.loc[place, ["closed", "train_survivors"]].to_dict() | {"test_survivors": int(here.sum())}
+    row["boosted_accuracy"], row["independent_accuracy"] = (float(each.mean()) for each in right)
+    return row | {"gain": 100 * float((right[0] - right[1]).mean())}, right[0] - right[1]
 
 
 def survivors_of(

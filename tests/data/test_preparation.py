@@ -57,6 +57,21 @@ def test_pixels_of_12_bits_are_refused():
         prepare(twelve)
 
 
+@pytest.mark.parametrize("most", [200, 1023, 4095])
+def test_a_picture_of_16_bits_that_uses_few_of_them_is_refused_and_not_read_as_black(most):
+    values = np.round(RAMP * most).astype(np.uint16)[None]
+    told = f"has pixels of 16 bits and uses the lower {most.bit_length()}: scale it to all of them"
+    for form in ("PNG", "TIFF"):
+        with pytest.raises(DataError, match=told):
+            prepare(as_bytes(Image.fromarray(values), form))
+
+
+@pytest.mark.parametrize("most", [0, 4096])
+def test_a_picture_of_16_bits_that_is_black_or_only_dark_is_read(most):
+    pixels, _ = prepare(as_bytes(Image.fromarray(np.full((4, 4), most, np.uint16))))
+    assert (pixels == most >> 8).all()
+
+
 def logo(mode):
     """Black on transparency: its left half is to be seen."""
     image = Image.new("RGBA", (8, 8))

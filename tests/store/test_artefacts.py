@@ -172,7 +172,7 @@ def test_a_folder_left_by_a_killed_process_is_not_taken_for_whole(workspace, mak
 def test_a_folder_without_a_fingerprint_is_not_taken_for_whole(workspace, make):
     folder = ensure("features", expected(), make)
     (folder / artefacts.FINGERPRINT).unlink()
-    assert not artefacts.is_current("features", expected())
+    assert not artefacts.is_there("features", expected())
     with pytest.raises(ArtefactError, match="artifacts/features does not exist"):
         require("features", expected(), "backbone")
     assert (ensure("features", expected(), make) / "result.txt").read_text() == "made 2 times"
@@ -256,7 +256,7 @@ def test_require_names_the_module_whose_code_differs(workspace, make, module):
 def test_whatever_ensure_would_make_again_require_refuses(workspace, make, lists):
     found, wanted = ({} if value == "absent" else {"key": value} for value in lists)
     ensure("features", {"parameters": found}, make)
-    assert not artefacts.is_current("features", {"parameters": wanted})
+    assert not artefacts.is_there("features", {"parameters": wanted})
     with pytest.raises(ArtefactError, match=r"parameters\.key"):
         require("features", {"parameters": wanted}, "backbone")
 

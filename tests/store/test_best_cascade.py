@@ -88,7 +88,7 @@ def test_where_nothing_is_known_it_says_what_to_run(root, monkeypatch, missing):
     if missing == "the drop":
         tables["offers"]["max_drop"] += 0.1
     found = {} if missing == "all" else {"fashion-mnist": tables}
-    monkeypatch.setattr(best_cascade.scheme_results, "measured_other_ways", lambda: found)
+    monkeypatch.setattr(best_cascade, "measured_comparison", lambda _: found)
     with pytest.raises(ArtefactError, match="at most on fashion-mnist: run 'make schemes' first"):
         best_cascade.best_that_runs()
 

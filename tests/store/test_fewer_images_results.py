@@ -4,6 +4,7 @@ from small_experiment import inside_small_repository
 from btsee_lib.config import params
 from btsee_lib.errors import ArtefactError
 from btsee_lib.store import fewer_images_results, results
+from btsee_lib.store.measured import measured_comparison
 from btsee_lib.studies import parts
 
 
@@ -14,10 +15,10 @@ def measured(repository, tmp_path_factory):
     with inside_small_repository(root, repository) as patch:
         patch.setattr(parts, "PARTS", (0.5, 1.0))
         with pytest.raises(ArtefactError, match="make fewer-images"):
-            fewer_images_results.measured_fewer_images()
+            measured_comparison("fewer_images")
         results.make_backbone_and_features(iter)
         fewer_images_results.measure_fewer_images()
-        return root, fewer_images_results.measured_fewer_images(), params("boosting").seeds
+        return root, measured_comparison("fewer_images"), params("boosting").seeds
 
 
 def test_the_tables_are_those_of_the_experiment_by_its_name(measured):
@@ -36,5 +37,5 @@ def test_what_was_trained_is_kept(measured, monkeypatch):
     monkeypatch.setattr(parts, "PARTS", (0.5, 1.0))
     monkeypatch.setattr(fewer_images_results.boosting, "train_tree", None)
     fewer_images_results.measure_fewer_images()
-    again = fewer_images_results.measured_fewer_images()["fashion-mnist"]
+    again = measured_comparison("fewer_images")["fashion-mnist"]
     assert all(again[name].equals(table) for name, table in tables["fashion-mnist"].items())

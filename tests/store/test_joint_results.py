@@ -2,6 +2,7 @@ import pytest
 from small_experiment import inside_small_repository
 
 from btsee_lib.store import joint_results, results
+from btsee_lib.store.measured import measured_comparison
 from btsee_lib.studies import joint
 
 
@@ -19,7 +20,7 @@ def measured(repository, tmp_path_factory):
 @pytest.fixture
 def tables(measured, monkeypatch):
     monkeypatch.chdir(measured)
-    return joint_results.measured_joint()["fashion-mnist"]
+    return measured_comparison("joint")["fashion-mnist"]
 
 
 def test_the_tables_tell_of_both_ways_and_of_every_exit(tables):
@@ -38,5 +39,5 @@ def test_a_network_that_is_there_is_not_trained_again(measured, tables, monkeypa
 
     monkeypatch.setattr(joint, "train_jointly", must_not_be_called)
     joint_results.measure_joint()
-    again = joint_results.measured_joint()["fashion-mnist"]
+    again = measured_comparison("joint")["fashion-mnist"]
     assert all(again[name].equals(table) for name, table in tables.items())

@@ -21,18 +21,18 @@ def test_what_is_kept_is_read_in_every_experiment_also_of_two_on_one_data_set(ex
     table = pd.DataFrame({"images": [100], "seconds": [1 / 3]})
     for number, experiment in enumerate(experiments):
         monkeypatch.chdir(experiment)
-        measured.keep_comparison("scaling", {"grown": table * (number + 1)})
+        measured.keep_comparison("joint", {"grown": table * (number + 1)})
     for experiment in experiments:
         monkeypatch.chdir(experiment)
-        found = measured.measured_comparison("scaling", "make scale")
+        found = measured.measured_comparison("joint")
         assert list(found) == ["fashion-mnist", "mine"]
         assert found["fashion-mnist"]["grown"]["seconds"].tolist() == [0.333333]
         assert found["mine"]["grown"]["images"].tolist() == [200]
 
 
 def test_where_nothing_is_kept_a_sentence_says_what_to_do(experiments):
-    with pytest.raises(ArtefactError, match="reports/measured/scaling holds no results: run 'make scale'"):
-        measured.measured_comparison("scaling", "make scale")
+    with pytest.raises(ArtefactError, match="reports/measured/joint holds no results: run 'make joint'"):
+        measured.measured_comparison("joint")
 
 
 def test_a_single_table_is_the_same_for_all_experiments(experiments, monkeypatch):

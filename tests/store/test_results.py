@@ -14,8 +14,8 @@ from btsee_lib.config import params
 from btsee_lib.data.splits import ImageSet
 from btsee_lib.errors import ArtefactError
 from btsee_lib.schemes import SCHEMES
-from btsee_lib.store import results
-from btsee_lib.store.backbone_artefact import STATIC, keep_networks
+from btsee_lib.store import artefacts, results
+from btsee_lib.store.backbone_artefact import STATIC
 from btsee_lib.store.deployment_results import make_static_backbone
 from btsee_lib.trees import tree_of
 
@@ -305,7 +305,8 @@ def kept(inside):
     """The backbone and the static network, kept in git and no longer among the artefacts."""
     root, splits, *_ = inside
     make_static_backbone(splits)
-    keep_networks()
+    for name in ("backbone", STATIC):
+        artefacts.keep(name)
     (root / "artifacts/before").mkdir(exist_ok=True)
     for name in ("backbone", STATIC):
         (root / "artifacts" / name).rename(root / "artifacts/before" / name)

@@ -5,6 +5,7 @@ from small_experiment import inside_small_repository
 from btsee_lib import boosting
 from btsee_lib.schemes import SCHEMES
 from btsee_lib.store import results, scheme_results
+from btsee_lib.store.measured import measured_comparison
 
 FEW = {name: SCHEMES[name] for name in ("independent", "boosted", "additive, boosted")}
 
@@ -17,7 +18,7 @@ def measured(repository, tmp_path_factory):
         patch.setattr(scheme_results, "SCHEMES", FEW)
         results.make_backbone_and_features(iter)
         scheme_results.measure_other_ways()
-        return root, scheme_results.measured_other_ways()
+        return root, measured_comparison("other_ways")
 
 
 def test_the_tables_of_a_data_set_are_read_back_by_its_name(measured):
@@ -48,7 +49,7 @@ def test_what_has_been_trained_is_kept_and_another_scheme_trains_itself_alone(me
     monkeypatch.setattr(scheme_results, "in_processes", lambda work, calls, _: [work(*each) for each in calls])
     scheme_results.measure_other_ways()
     assert trained == [SCHEMES["mixture"]]
-    again = scheme_results.measured_other_ways()["fashion-mnist"]
+    again = measured_comparison("other_ways")["fashion-mnist"]
     names = ["training", "max_drop", "drop", "reduction"]
     before = tables["fashion-mnist"]["standings"][names]
     after = again["standings"].loc[again["standings"]["training"].isin(FEW), names].reset_index(drop=True)

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from btsee_lib.studies.fewer_images import by_seed, gains_on_same_images, over_seeds
+from btsee_lib.studies.fewer_images import by_seed, change_to_most, gains_on_same_images, over_seeds
 from btsee_lib.studies.survivors import training_gains
 from btsee_lib.trees import tree_of
 
@@ -70,3 +70,8 @@ def test_the_interval_over_seeds_is_that_of_students_t():
     # One apart: a standard deviation of 1, two degrees of freedom.
     assert (found["high"] - found["gain"]).tolist() == pytest.approx([4.302653 / 3**0.5, 0])
     assert (found["gain"] - found["low"]).tolist() == pytest.approx([4.302653 / 3**0.5, 0])
+
+
+def test_a_change_to_most_images_is_that_of_each_seed():
+    gains = pd.DataFrame({1: [2.0, 3.0], 2: [4.0, 4.0], 4: [5.0, 9.0]})
+    assert change_to_most(gains).to_dict("list") == {1: [3.0, 6.0], 2: [1.0, 5.0]}
