@@ -24,11 +24,13 @@ def make_backbone() -> None:
 
 def make_artefacts() -> None:
     """Make everything that takes long, unless it is there: then the notebooks only load it."""
-    results.make_backbone_and_features(tqdm)
+    splits = results.load_data()
+    backbone, _ = results.make_backbone(splits)
+    results.make_features(backbone, splits)
     results.make_trees()
     studies.make_studies()
     own_visits.make_own_visits()
-    deployment_results.make_static_backbone(results.load_data())
+    deployment_results.make_static_backbone(splits)
 
 
 def keep_in_git() -> None:

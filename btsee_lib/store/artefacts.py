@@ -4,9 +4,8 @@ The fingerprint covers the parameters, the source code of the module that does t
 it imports in turn, and the fingerprints of the artefacts that went in. An artefact whose fingerprint fits is
 loaded, any other is made anew: changing a figure or a sentence in a notebook retrains nothing, and no result of
 other parameters is ever taken for this one's. A folder gets its final name only when it is complete, and beside
-the fingerprint stands what each file held then: one that was altered is not taken for a result.
-
-Some are kept in git as well, in ``reports/measured``, and copied from there rather than made.
+the fingerprint stands what each file held then: one that was altered is not taken for a result. What git
+keeps in ``reports/measured`` is copied from there rather than made.
 """
 
 import io
@@ -46,13 +45,7 @@ def kept(name: str) -> Path:
 
 
 def keep(name: str) -> None:
-    """Copy an artefact to where it is kept in git.
-
-    Raises
-    ------
-    ArtefactError
-        If it is missing or not whole.
-    """
+    """Copy an artefact to where it is kept in git; one that is not whole raises an ArtefactError."""
     digest_of(name)
     _copy(folder_of(name), kept(name))
 

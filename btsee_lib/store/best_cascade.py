@@ -35,8 +35,8 @@ def export_best() -> None:
         If nothing has been compared on this data set, or a way to run the cascade decides unlike the others.
     """
     splits = results.load_data()
-    backbone, _ = results.make_backbone(splits, tqdm)
-    features = results.make_features(backbone, splits, tqdm)
+    backbone, _ = results.make_backbone(splits)
+    features = results.make_features(backbone, splits)
     chosen, cost = best_that_runs(), results.cost_model(backbone, features, splits)
     parameters, rule = params("boosting"), EXIT_RULES[chosen["rule"]]
     tree = behind(scheme_results.trained_tree(chosen["training"], parameters.seeds[0]), middle_rung(parameters))

@@ -5,7 +5,7 @@ cascade that was timed, and of the machine, and nothing depends on them.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -32,9 +32,9 @@ from btsee_lib.store.backbone_artefact import STATIC, ensure_narrower
 TABLES = ("latency", "throughput", "exit_times", "latency_by_exit", "machine")
 
 
-def make_static_backbone(splits: Splits, progress: Callable = tqdm) -> nn.Module:
+def make_static_backbone(splits: Splits) -> nn.Module:
     """Train the narrower network that never stops early, in the way of the backbone, or load it."""
-    return ensure_narrower(STATIC, params("deployment").static_width, splits, progress)
+    return ensure_narrower(STATIC, params("deployment").static_width, splits, tqdm)
 
 
 def describe(

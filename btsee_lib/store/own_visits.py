@@ -1,6 +1,6 @@
 """Both schemes of the paper once more, each branch after the number of visits that valid finds best for it."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import pandas as pd
 from tqdm import tqdm
@@ -17,9 +17,9 @@ from btsee_lib.studies.branch_design import best_visits
 from btsee_lib.trees import BranchTree, TrainedBranch
 
 
-def make_own_visits(progress: Callable = tqdm) -> list[BranchTree]:
+def make_own_visits() -> list[BranchTree]:
     """Train the branches of all configurations after their own best visits, or load what is there."""
-    in_processes(_make_tree, _calls(make_studies()), progress)
+    in_processes(_make_tree, _calls(make_studies()), tqdm)
     return load_own_visits()
 
 

@@ -95,10 +95,10 @@ def make_backbone_and_features(progress: Callable) -> None:
     make_features(backbone, splits, progress)
 
 
-def make_trees(progress: Callable = tqdm) -> list[BranchTree]:
+def make_trees() -> list[BranchTree]:
     """Train the branches of all configurations, a process a scheme and seed, or load what is there."""
     missing = [one for one in _trees() if not artefacts.is_there(_tree_name(*one), _made_from(*one))]
-    in_processes(_make_tree, missing, progress)
+    in_processes(_make_tree, missing, tqdm)
     _near_features.cache_clear()
     return load_trees()
 

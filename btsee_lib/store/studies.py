@@ -1,6 +1,5 @@
 """The two studies of the branches, which take long: made in several processes, or loaded."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -14,13 +13,13 @@ from btsee_lib.store.results import cost_model, load_backbone, load_data, load_s
 from btsee_lib.studies import branch_design
 
 
-def make_studies(progress: Callable = tqdm) -> dict[str, pd.DataFrame]:
+def make_studies() -> dict[str, pd.DataFrame]:
     """Run the two studies of ``branch_design`` in several processes, or load their tables if they are there."""
     seed = params("boosting").seeds[0]
 
     def make(folder: Path) -> None:
         calls = [("learning_curves", seed), *((kind, seed) for kind in branch_design.KINDS)]
-        curves, *kinds = in_processes(_part_of_studies, calls, progress)
+        curves, *kinds = in_processes(_part_of_studies, calls, tqdm)
         curves.to_csv(folder / "learning_curves.csv", index=False)
         pd.concat(kinds).to_csv(folder / "branch_kinds.csv", index=False)
 

@@ -24,8 +24,8 @@ def gains_on_same_images(
     Returns
     -------
     DataFrame
-        ``train_images, seed, branch, m1, ..., train_survivors, closed, boosted_accuracy, independent_accuracy``
-        and ``gain`` (points): a row a branch behind the first and number of training images.
+        ``train_images`` and the columns of ``survivors.training_gains``, with ``closed``: a row a branch behind
+        the first and number of training images.
     """
     rows, labels = [], features["test"].labels
     terms, most = calibration_terms(features, parameters), trees[max(trees)][1]
