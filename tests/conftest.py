@@ -1,13 +1,17 @@
 """Shared by all tests: a little real data, a small backbone, its features, and trained branches."""
 
+import functools
 import itertools
+import os
 from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 from hypothesis import settings
 from joblib import parallel_config
 from made_up import made_up_features, made_up_tree
+from torch.onnx._internal.exporter._registration import ONNXRegistry
 
 from btsee_lib import boosting, compute, config, experiment, fitting
 from btsee_lib.backbone import StagedResNet18
@@ -18,6 +22,7 @@ from btsee_lib.deployment.cascade_file import Description
 from btsee_lib.deployment.onnx_export import export
 from btsee_lib.features import load_features, store_features
 from btsee_lib.schemes import SCHEMES
+from btsee_lib.store import artefacts, code, fewer_images_results, own_visits, results, scheme_results
 from btsee_lib.store.results import read_tree, write_tree
 from btsee_lib.training import train_backbone
 from btsee_lib.trees import tree_of
@@ -40,6 +45,45 @@ def one_process():
     """Starting others takes longer than the small work of a test, and a patch would not reach them."""
     with parallel_config("sequential"):
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_table_of_operators():
+    """What torch knows of ONNX is read once: it reads it again for every model, two fifths of an export."""
+    with pytest.MonkeyPatch.context() as patch:
+        once = functools.cache(ONNXRegistry.from_torchlib)
+        patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(once))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_look_at_the_library():
+    """Its sources do not change meanwhile; read for each artefact, they take a third of a small experiment."""
+    once = functools.cache(code.digests_of_code)
+
+    def digests(module):
+        return dict(once(module)) if module.startswith("btsee_lib.") else code.digests_of_code(module)
+
+    with pytest.MonkeyPatch.context() as patch:
+        for user in (artefacts, fewer_images_results, own_visits, results, scheme_results):
+            patch.setattr(user, "digests_of_code", digests)
+        yield
+
+
+@pytest.fixture(scope="session")
+def once_for_all_workers(tmp_path_factory):
+    """Called with a name and what makes something: one worker makes it, the others read it from a file."""
+
+    def made(name, make):
+        if "PYTEST_XDIST_WORKER" not in os.environ:
+            return make()
+        path = tmp_path_factory.getbasetemp().parent / f"{name}.pt"  # the folder of this run
+        with FileLock(f"{path}.lock"):
+            if not path.exists():
+                torch.save(make(), path)
+        return torch.load(path, weights_only=False)
+
+    return made
 
 
 @pytest.fixture(scope="session")
@@ -127,11 +171,14 @@ def boosting_parameters():
 
 
 @pytest.fixture(scope="session")
-def history_and_backbone(splits, backbone_parameters):
-    compute.set_up_torch(backbone_parameters.seed)
-    network = StagedResNet18(len(splits.classes), in_channels=1, width=backbone_parameters.width)
-    history = train_backbone(network, splits, backbone_parameters)
-    return history, network.requires_grad_(False).eval()
+def history_and_backbone(splits, backbone_parameters, once_for_all_workers):
+    def train():
+        compute.set_up_torch(backbone_parameters.seed)
+        network = StagedResNet18(len(splits.classes), in_channels=1, width=backbone_parameters.width)
+        history = train_backbone(network, splits, backbone_parameters)
+        return history, network.requires_grad_(False).eval()
+
+    return once_for_all_workers("backbone", train)
 
 
 @pytest.fixture(scope="session")
@@ -163,9 +210,9 @@ def independent(features, branch_parameters, boosting_parameters):
 
 
 @pytest.fixture(scope="session")
-def boosted_tree(features, branch_parameters, boosting_parameters):
-    arguments = (features, branch_parameters, boosting_parameters)
-    return list(boosting.train_tree(SCHEMES["boosted"], *arguments, seed=0))
+def boosted_tree(features, branch_parameters, boosting_parameters, once_for_all_workers):
+    arguments = (SCHEMES["boosted"], features, branch_parameters, boosting_parameters)
+    return once_for_all_workers("boosted_tree", lambda: list(boosting.train_tree(*arguments, seed=0)))
 
 
 @pytest.fixture(scope="session")
