@@ -2,10 +2,14 @@ import re
 
 import pytest
 import torch
+from torch import nn
 
 from btsee_lib import config
+from btsee_lib.backbone import BACKBONES
+from btsee_lib.cascade import Cascade
 from btsee_lib.deployment import measurements
-from btsee_lib.deployment.timed_models import BACKBONE, Model
+from btsee_lib.deployment.cascade_file import new_cascade
+from btsee_lib.deployment.timed_models import BACKBONE, Model, forced_shares
 from btsee_lib.deployment.timing import EAGER, ONE_MODEL, STAGES
 from btsee_lib.errors import ParameterError
 
@@ -29,10 +33,31 @@ def images(splits):
     return splits.test.images[:120].numpy()
 
 
+def four_layers(num_classes, in_channels, width, stem):
+    """A network of four stages, a layer each: quick to export, and every part of it is exported here."""
+    network = nn.Sequential(
+        nn.Sequential(nn.Conv2d(in_channels, width, 3, stride=2, padding=1), nn.ReLU()),
+        nn.Sequential(nn.Conv2d(width, 2 * width, 3, stride=2, padding=1), nn.ReLU()),
+        nn.Sequential(nn.Conv2d(2 * width, 4 * width, 3, stride=2, padding=1), nn.ReLU()),
+        nn.Sequential(nn.Flatten(), nn.Linear(4 * width * 4 * 4, num_classes)),
+    )
+    network.num_classes, network.stages, network.width = num_classes, list(network), width
+    return network
+
+
 @pytest.fixture(scope="module")
-def models(cascade, backbone, description):
-    bare = Model.without_exits(backbone, description)
-    return {"published": Model(cascade, description), BACKBONE: bare}
+def models(description, images):
+    """A cascade on an untrained network, which lets images out at every exit, and the network alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(BACKBONES, "four layers", four_layers)
+        described = description.model_copy(update={"backbone": "four layers"})
+        torch.manual_seed(0)
+        fresh = new_cascade(described)
+        normalised = described.normalise(torch.from_numpy(images))
+        thresholds = forced_shares(fresh, normalised, [0.4, 0.3, 0.2, 0.1], [False] * 3)
+        thresholds -= 1e-4  # clear of every image's confidence, so that no rounding decides
+        cascade = Cascade(fresh.backbone, fresh.branches, thresholds, fresh.image_shape)
+        yield {"published": Model(cascade, described), BACKBONE: Model.without_exits(fresh.backbone, described)}
 
 
 @pytest.fixture(scope="module")

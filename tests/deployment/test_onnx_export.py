@@ -129,10 +129,21 @@ def test_a_cascade_of_other_weights_is_exported_anew(all_exported, tmp_path, cas
     assert set(OnnxCascade(tmp_path / SINGLE).predict(images[:20]).label) == {7}
 
 
-def test_a_cascade_of_another_normalisation_is_exported_anew(all_exported, tmp_path, cascade, description):
+def test_a_cascade_of_another_normalisation_is_exported_anew(
+    all_exported, tmp_path, cascade, description, monkeypatch
+):
+    kept, anew = {name: model for (name, *_), model in all_exported.items()}, []
+
+    def exported_before(segment, *_):
+        anew.append(segment)
+        return kept[segment.name]
+
+    monkeypatch.setattr(onnx_export, "_export_segment", exported_before)
     before = len(all_exported)
     export(cascade, description.model_copy(update={"mean": (0.9,)}), tmp_path, all_exported)
     assert len(all_exported) > before
+    assert anew[0].name == "stage_1"
+    assert anew[0].description.mean == (0.9,)
 
 
 def test_a_cascade_of_another_exit_rule_is_exported_anew(all_exported, tmp_path, cascade, description, images):

@@ -87,9 +87,9 @@ def test_all_that_leave_at_an_exit_tell_what_its_stored_outputs_are(
         assert torch.allclose(found.confidence, confidence, atol=1e-4)
 
 
-def test_every_engine_gives_the_same_answers(models, images):
+def test_every_engine_gives_the_same_answers(models, images, exported_segments):
     expected = models["published"].answers(images)
-    engines = models["published"].engines(threads=1)
+    engines = models["published"].engines(threads=1, exported=exported_segments[1])
     assert set(engines) == {EAGER, STAGES, ONE_MODEL}
     for name, run in engines.items():
         found = run(images)

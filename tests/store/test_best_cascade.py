@@ -5,6 +5,7 @@ import torch
 from small_experiment import small_repository
 
 from btsee_lib import boosting, deployment
+from btsee_lib.deployment import onnx_export
 from btsee_lib.errors import ArtefactError
 from btsee_lib.exit_rules import EXIT_RULES
 from btsee_lib.store import best_cascade, results
@@ -30,12 +31,32 @@ def root(repository, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def exported(root):
-    """Where the best cascade was exported to."""
+def exported_segments(root):
+    """Where the best cascade was exported to, and its segments by their names."""
+    segments, export_segment = {}, onnx_export._export_segment
+
+    def kept(segment, *arguments):
+        segments[segment.name] = export_segment(segment, *arguments)
+        return segments[segment.name]
+
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
+        patch.setattr(onnx_export, "_export_segment", kept)
         best_cascade.export_best()
-    return root / "artifacts/best_cascade"
+    return root / "artifacts/best_cascade", segments
+
+
+@pytest.fixture(scope="module")
+def exported(exported_segments):
+    """Where the best cascade was exported to."""
+    return exported_segments[0]
+
+
+@pytest.fixture
+def exports_again(exported_segments, root, monkeypatch):
+    """The repository is the working directory, and torch's part of an export, which takes seconds, is done."""
+    monkeypatch.chdir(root)
+    monkeypatch.setattr(onnx_export, "_export_segment", lambda segment, *_: exported_segments[1][segment.name])
 
 
 def test_what_saves_most_on_valid_for_the_allowed_drop_and_can_run_is_taken_away(exported):
@@ -57,17 +78,15 @@ def test_it_answers_in_onnx_as_in_torch_and_reaches_what_it_says(exported, root,
     assert description.measured["accuracy"] == pytest.approx(float(accuracy))
 
 
-def test_branches_that_are_there_are_not_trained_again(exported, root, monkeypatch):
+def test_branches_that_are_there_are_not_trained_again(exports_again, monkeypatch):
     def trains(*_):
         raise AssertionError("trained again")
 
-    monkeypatch.chdir(root)
     monkeypatch.setattr(boosting, "fit_exit", trains)
     best_cascade.export_best()
 
 
-def test_a_way_to_run_it_that_decides_otherwise_is_told(exported, root, monkeypatch):
-    monkeypatch.chdir(root)
+def test_a_way_to_run_it_that_decides_otherwise_is_told(exported, exports_again, monkeypatch):
     predict = deployment.OnnxStages.predict
 
     def other(stages, images):
