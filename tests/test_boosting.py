@@ -308,12 +308,14 @@ def test_training_is_decided_by_the_seed(features, branch_parameters, boosting_p
 
 def everything_chosen(root, folder, backbone_parameters, branch_parameters, boosting_parameters):
     """All that is trained or chosen on the way from the raw images to the thresholds."""
-    splits = load_splits("fashion-mnist", root, limit=400)
+    splits = load_splits("fashion-mnist", root, limit=300)
     torch.manual_seed(0)
     backbone = StagedResNet18(10, in_channels=1, width=8)
-    history = train_backbone(backbone, splits, backbone_parameters.model_copy(update={"epochs": 3}))
+    history = train_backbone(
+        backbone, splits, backbone_parameters.model_copy(update={"epochs": 2, "reduced_epochs": 1})
+    )
     folder.mkdir()
-    store_features(backbone, splits, folder, FeatureParameters(batch_size=200, dtype="float32"))
+    store_features(backbone, splits, folder, FeatureParameters(batch_size=150, dtype="float32"))
     features, margins = load_features(folder), [-0.1] * 3
     parameters = boosting_parameters.model_copy(update={"margins": [[each] for each in margins]})
     terms, trained, thresholds = boosting.calibration_terms(features, parameters), [], []

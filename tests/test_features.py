@@ -13,6 +13,16 @@ from btsee_lib.data.splits import ImageSet
 from btsee_lib.errors import DataError, TrainingError
 from btsee_lib.features import SPLITS, load_features, on_device_if_it_fits, store_features, walk_stages
 
+FEWER = 500  # of the images of each split: two batches
+
+
+@pytest.fixture(scope="module")
+def fewer(splits):
+    """The first images, for a pass that tells as much on them as on all."""
+    parts = {name: getattr(splits, name) for name in SPLITS}
+    first = {name: ImageSet(part.images[:FEWER], part.labels[:FEWER]) for name, part in parts.items()}
+    return dataclasses.replace(splits, **first)
+
 
 @pytest.mark.parametrize("name", SPLITS)
 def test_stored_features_are_those_computed_live(
@@ -55,41 +65,44 @@ def test_only_the_grids_are_stored(features):
 
 
 def test_branches_that_squeeze_otherwise_have_features_of_their_own(
-    features, backbone, splits, tmp_path, feature_parameters
+    features, backbone, fewer, tmp_path, feature_parameters
 ):
     def mean_and_spread(feature_map):
         return torch.stack([feature_map.mean((2, 3)), feature_map.std((2, 3))], dim=2)
 
-    store_features(backbone, splits, tmp_path, feature_parameters, squeeze=mean_and_spread)
+    store_features(backbone, fewer, tmp_path, feature_parameters, squeeze=mean_and_spread)
     stored = load_features(tmp_path)["test"]
-    assert [tuple(each.shape) for each in stored.squeezed] == [(1000, 8, 2), (1000, 16, 2), (1000, 32, 2)]
-    assert torch.equal(stored.logits, features["test"].logits)
+    assert [tuple(each.shape) for each in stored.squeezed] == [(FEWER, 8, 2), (FEWER, 16, 2), (FEWER, 32, 2)]
+    assert torch.equal(stored.logits, features["test"].logits[:FEWER])
     # Where cells divide a map evenly, the mean over them is that of the map.
     for found, grids in list(zip(stored.squeezed, features["test"].squeezed, strict=True))[:2]:
-        torch.testing.assert_close(found[..., 0], grids.mean((2, 3)), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(found[..., 0], grids[:FEWER].mean((2, 3)), atol=1e-5, rtol=1e-5)
 
 
-def test_the_batch_size_changes_nothing_but_rounding(features, backbone, splits, tmp_path, feature_parameters):
-    store_features(backbone, splits, tmp_path, feature_parameters.model_copy(update={"batch_size": 333}))
+def test_the_batch_size_changes_nothing_but_rounding(features, backbone, fewer, tmp_path, feature_parameters):
+    store_features(backbone, fewer, tmp_path, feature_parameters.model_copy(update={"batch_size": 166}))
     for name, stored in load_features(tmp_path).items():
         pairs = zip(
             [*stored.squeezed, stored.logits], [*features[name].squeezed, features[name].logits], strict=True
         )
         for found, expected in pairs:
-            torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+            torch.testing.assert_close(found, expected[:FEWER], atol=1e-4, rtol=1e-4)
 
 
-def test_two_passes_write_equal_bytes(features_folder, backbone, splits, tmp_path, feature_parameters):
-    store_features(backbone, splits, tmp_path, feature_parameters)
-    names = sorted(path.name for path in tmp_path.iterdir())
-    assert names == sorted(path.name for path in features_folder.iterdir())
-    assert all((tmp_path / name).read_bytes() == (features_folder / name).read_bytes() for name in names)
+def test_two_passes_write_equal_bytes(features_folder, backbone, fewer, tmp_path, feature_parameters):
+    folders = tmp_path / "first", tmp_path / "second"
+    for folder in folders:
+        folder.mkdir()
+        store_features(backbone, fewer, folder, feature_parameters)
+    first, second = ({path.name: path.read_bytes() for path in folder.iterdir()} for folder in folders)
+    assert sorted(first) == sorted(path.name for path in features_folder.iterdir())
+    assert first == second
 
 
-def test_a_pass_leaves_the_backbone_as_it_was(backbone, splits, tmp_path, feature_parameters):
+def test_a_pass_leaves_the_backbone_as_it_was(backbone, fewer, tmp_path, feature_parameters):
     before = {name: values.clone() for name, values in backbone.state_dict().items()}
     backbone.train()
-    store_features(backbone, splits, tmp_path, feature_parameters)
+    store_features(backbone, fewer, tmp_path, feature_parameters)
     backbone.eval()
     assert all(torch.equal(before[name], values) for name, values in backbone.state_dict().items())
 
@@ -102,15 +115,15 @@ def test_changing_a_loaded_tensor_does_not_reach_the_file(features_folder):
 
 
 def test_float16_halves_the_grids_and_keeps_the_logits(
-    features, features_folder, backbone, splits, tmp_path, feature_parameters
+    features, features_folder, backbone, fewer, tmp_path, feature_parameters
 ):
-    store_features(backbone, splits, tmp_path, feature_parameters.model_copy(update={"dtype": "float16"}))
+    store_features(backbone, fewer, tmp_path, feature_parameters.model_copy(update={"dtype": "float16"}))
     for name, stored in load_features(tmp_path).items():
-        assert torch.equal(stored.logits, features[name].logits)
+        assert torch.equal(stored.logits, features[name].logits[:FEWER])
         for found, exact in zip(stored.squeezed, features[name].squeezed, strict=True):
-            assert torch.equal(found, exact.half())
+            assert torch.equal(found, exact[:FEWER].half())
     sizes = [(folder / "test_branch1.npy").stat().st_size for folder in (features_folder, tmp_path)]
-    assert sizes == [128 + 4 * 1000 * 8 * 49, 128 + 2 * 1000 * 8 * 49]
+    assert sizes == [128 + 4 * 1000 * 8 * 49, 128 + 2 * FEWER * 8 * 49]
 
 
 def test_a_disk_without_room_is_named_before_anything_is_written(

@@ -15,6 +15,7 @@ import yaml
 from measure_scaling import PeakMemory, anonymous_memory
 
 from btsee_lib.data.splits import ImageSet
+from btsee_lib.schemes import SCHEMES
 
 only_linux = pytest.mark.skipif(math.isnan(anonymous_memory()), reason="only Linux tells anonymous memory")
 MEGABYTES = 60
@@ -22,7 +23,7 @@ MEGABYTES = 60
 
 @pytest.fixture
 def here(repository, workspace, monkeypatch):
-    """A repository with small batches and one epoch, in which measurements run in this process."""
+    """A repository of small batches, one epoch and few configurations, measured in this process."""
     parameters = yaml.safe_load((repository / "params.yaml").read_text())
     parameters["features"]["batch_size"] = 100
     parameters["branches"]["epochs"] = 1
@@ -31,6 +32,7 @@ def here(repository, workspace, monkeypatch):
     monkeypatch.setattr(scaling, "IMAGES", (400, 800))
     monkeypatch.setattr(scaling, "WIDTHS", (8, 12))
     monkeypatch.setattr(scaling, "THREADS", 1)
+    monkeypatch.setattr(scaling, "SCHEMES", {name: SCHEMES[name] for name in ("independent", "boosted")})
     monkeypatch.setitem(scaling.NOTHING_LEAVES, "margins", [[-1.0, -0.99]] * 3)  # 8 configurations for 64
     return workspace
 
