@@ -93,8 +93,9 @@ def test_independent_branches_of_every_configuration_are_decided_as_by_the_libra
 
 @needs_browser
 def test_boosted_branches_of_every_configuration_are_decided_as_by_the_library(
-    results, boosting_parameters, tmp_path
+    results, boosting_parameters, tmp_path, monkeypatch
 ):
+    monkeypatch.setattr("btsee_lib.plots.explorer.THUMBNAILS", 30)  # 64 pages of pictures decide nothing
     tree = results.trees[1]
     margins = configurations(boosting_parameters)
     experiments = [experiment_numbers("small", "Small", results, tree, each) for each in margins]
