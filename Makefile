@@ -5,14 +5,19 @@ VENV := .venv
 unexport PYTHONDONTWRITEBYTECODE
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 READY := $(VENV)/.ready
+PROFILES := $(basename $(notdir $(wildcard profiles/*.yaml)))
+ifneq ($(filter $(firstword $(PROFILE)),$(PROFILES)),$(strip $(PROFILE)))
+  $(error no profile '$(PROFILE)' in profiles/: use one of $(PROFILES))
+endif
 # The folder of the experiment: the repository, or that of a profile (make repro PROFILE=cifar-10).
 HOME_OF := $(if $(PROFILE),reports/$(PROFILE),.)
 REPORTS := $(if $(PROFILE),reports/$(PROFILE),reports)
 COPY := artifacts/verify
 # As in the pipeline, without a user's own settings of IPython and matplotlib.
-NBVAL := TQDM_DISABLE=1 IPYTHONDIR="$(CURDIR)/$(VENV)/ipython" MATPLOTLIBRC=/dev/null pytest --nbval --nbval-current-env -p no:cacheprovider
+NBVAL := TQDM_DISABLE=1 IPYTHONDIR="$(CURDIR)/$(VENV)/ipython" MATPLOTLIBRC=/dev/null \
+  MPLBACKEND=module://matplotlib_inline.backend_inline pytest --nbval --nbval-current-env -p no:cacheprovider
 .DEFAULT_GOAL := help
-.PHONY: help setup profile data repro scale rivals schemes fewer-images best joint backbones industrial test lint unit pipeline notebooks check artefacts verify figures readme explorer site slides lab clean
+.PHONY: help setup profile data repro scale rivals schemes fewer-images best joint backbones industrial clone test lint unit pipeline notebooks check artefacts verify figures readme explorer site slides lab clean
 
 help:  ## list the commands
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1#/p' $(MAKEFILE_LIST) | awk -F'#' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -39,7 +44,7 @@ data: profile  ## fetch and verify the data set (30 MB)
 repro: data  ## make every figure, table and executed notebook (dvc repro); of a profile: PROFILE=cifar-10
 	@echo "== pipeline: the notebooks, and the published results"
 	cd $(HOME_OF) && dvc repro
-	@cd $(HOME_OF) && python -m btsee_lib.pipeline times
+	@echo "Results: $(REPORTS)/ (notebooks, figures, tables, model)"
 
 scale: setup  ## measure again how time and memory grow with images and width (about 5 minutes)
 	python examples/measure_scaling.py
@@ -47,7 +52,7 @@ scale: setup  ## measure again how time and memory grow with images and width (a
 
 rivals: data  ## train narrower networks to set beside the cascades (an hour or more); of a profile: PROFILE=cifar-10
 	cd $(HOME_OF) && python -m btsee_lib.pipeline rivals
-	@echo "'dvc repro' brings notebook 05 up to date"
+	@echo "'dvc repro' brings notebooks 03 and 05 up to date"
 
 schemes: artefacts  ## compare all ways to train a cascade (an hour or more); of a profile: PROFILE=cifar-10
 	cd $(HOME_OF) && python -m btsee_lib.pipeline schemes
@@ -77,7 +82,10 @@ industrial: setup  ## a second domain: solar cells (90 MB, at most 9 minutes on 
 	OMP_NUM_THREADS=1 $(NBVAL) industrial/reports/notebooks industrial/reports/solutions
 	@echo "Results: industrial/reports"
 
-test: lint unit pipeline notebooks  ## run everything that checks the project
+clone:
+	@[ -e .git ] || { echo "this copies what git tracks: it needs a clone, made by git"; exit 1; }
+
+test: clone lint unit pipeline notebooks  ## run everything that checks the project
 
 lint: setup  ## style
 	ruff check .
@@ -86,7 +94,7 @@ lint: setup  ## style
 unit: data  ## unit tests (about two minutes)
 	pytest -n 2 --dist loadfile
 
-pipeline: data  ## the whole pipeline at toy size in temporary clones
+pipeline: clone data  ## the whole pipeline at toy size in temporary clones
 	@echo "== the pipeline at toy size: minutes until it says a word"
 	pytest -m pipeline tests/test_pipeline.py tests/data/test_damaged_inputs.py
 
@@ -100,8 +108,7 @@ artefacts: data
 	@echo "== what takes long is trained first, where that has not been done yet"
 	@cd $(HOME_OF) && python -m btsee_lib.pipeline artefacts
 
-verify: data  ## run everything again from scratch in a copy and compare the claims; of a profile: PROFILE=cifar-10
-	@[ -e .git ] || { echo "verify copies the last commit: it needs a clone, made by git"; exit 1; }
+verify: clone data  ## run everything again from scratch in a copy and compare the claims; of a profile: PROFILE=cifar-10
 	@git diff --quiet HEAD || { echo "commit your changes first: the copy is of the last commit"; exit 1; }
 	rm -rf $(COPY)
 	git clone --quiet . $(COPY)
@@ -117,14 +124,14 @@ figures: profile  ## draw the figures again from the tables in git, without trai
 explorer: setup  ## write docs/explorer.html, sliders over the trained branches, from the artefacts that are there
 	@python -m btsee_lib.pipeline explorer
 
-site: setup  ## notebooks, README and explorer as pages in site/ that open from disk
-	@python -m btsee_lib.pipeline site
+site: setup  ## notebooks, README, lesson plan and explorer as pages in site/ that open from disk
+	@python -m btsee_site
 
 slides: setup  ## notebooks as slides in site/slides; npm fetches reveal.js, which shows them
 	@mkdir -p site/slides && rm -rf site/slides/*
 	@cd site/slides && npm pack --silent reveal.js@4.6.1 requirejs@2.3.7 > /dev/null && \
 	  tar xzf requirejs-*.tgz package/require.js && mv package/require.js . && tar xzf reveal.js-*.tgz && mv package reveal.js && rm *.tgz
-	jupyter nbconvert --to btsee_lib.pipeline.site.SlideShow --no-input --reveal-prefix reveal.js --output-dir site/slides \
+	jupyter nbconvert --to btsee_site.site.SlideShow --no-input --reveal-prefix reveal.js --output-dir site/slides \
 	  --SlidesExporter.require_js_url=require.js --SlidesExporter.jquery_url= --SlidesExporter.mathjax_url= \
 	  --SlidesExporter.reveal_scroll=True reports/notebooks/*.ipynb
 
@@ -136,7 +143,7 @@ lab: setup  ## JupyterLab on the notebooks and their solutions
 
 clean:  ## remove what was made here, of all experiments; data/ and .venv stay. Of a profile: PROFILE=cifar-10
 ifdef PROFILE
-	rm -rf artifacts/$(PROFILE)
+	rm -rf $(if $(wildcard reports/$(PROFILE)/dvc.yaml),artifacts/$(PROFILE))
 else
 	rm -rf artifacts site industrial/artifacts .dvc/cache .dvc/tmp .pytest_cache .ruff_cache .hypothesis
 endif

@@ -29,10 +29,8 @@ ACTIONS = {
     "backbones": "btsee_lib.pipeline.backbones:measure_backbones",
     "joint": "btsee_lib.store.joint_results:measure_joint",
     "explorer": "btsee_lib.pipeline.explorer:write_explorer",
-    "site": "btsee_lib.pipeline.site:write_site",
     "figures": "btsee_lib.pipeline.publishing:draw_all",
     "readme": "btsee_lib.pipeline.readme:write_readme",
-    "times": "btsee_lib.pipeline.notebooks:print_times",
 }
 PUBLISH = {"publish": "btsee_lib.pipeline.publishing:publish"}  # takes any number of names, or none
 NAMED_ACTIONS = {

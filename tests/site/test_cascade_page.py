@@ -11,8 +11,8 @@ from browser import found_in_browser, needs_browser
 
 from btsee_lib.deployment.onnx_runner import OnnxStages
 from btsee_lib.errors import DataError
-from btsee_lib.pipeline import cascade_page
-from btsee_lib.pipeline.cascade_page import fetch_runtime, write_cascade_page
+from btsee_site import cascade_page
+from btsee_site.cascade_page import fetch_runtime, write_cascade_page
 
 needs_npm = pytest.mark.skipif(shutil.which("npm") is None, reason="npm is not installed")
 
