@@ -48,11 +48,6 @@ class Arrivals:
         """One if every image is grey, else three."""
         return 1 if self.grey == len(self.rows) else 3
 
-    @property
-    def passed_over(self) -> int:
-        """The files that were left out for another reason than damage."""
-        return self.left_out.total() - len(self.unreadable)
-
 
 def take_in(source: Path, folder: Path, image_size: int | None) -> Arrivals:
     """Read all pictures of a folder or an archive once.
@@ -68,13 +63,12 @@ def take_in(source: Path, folder: Path, image_size: int | None) -> Arrivals:
         If there is no picture, or one that must not be read.
     """
     arrivals = Arrivals(TemporaryFile(dir=folder))  # noqa: SIM115
-    pictures = find_pictures(source)
     with (
         warnings.catch_warnings(action="ignore"),  # of Pillow, on pictures that it reads all the same
         ThreadPoolExecutor() as pool,
         tqdm(desc=f"reading {source.name}", unit=" images", leave=False) as bar,
     ):
-        for batch in _batches(pictures):
+        for batch in _batches(find_pictures(source)):
             decoded = pool.map(partial(decode, source, image_size), batch)
             for picture, image in zip(batch, decoded, strict=True):
                 _lay_down(picture, image, arrivals, source)

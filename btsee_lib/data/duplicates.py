@@ -45,10 +45,9 @@ def duplicate_table(splits: Splits) -> pd.DataFrame:
     """
     sets, tables = [getattr(splits, split) for split in SPLITS], []
     for split, each in zip(SPLITS, sets, strict=True):
-        columns = {"split": split, "position": np.arange(len(each))}
-        columns["name"] = "" if each.names is None else np.char.decode(each.names)
-        columns["label"] = np.array(splits.classes)[each.labels]
-        tables.append(pd.DataFrame(columns))
+        names = "" if each.names is None else np.char.decode(each.names)
+        columns = {"split": split, "position": np.arange(len(each)), "name": names}
+        tables.append(pd.DataFrame(columns | {"label": np.array(splits.classes)[each.labels]}))
     images = pd.concat(tables, ignore_index=True)
     first, later = np.array(duplicates(*sets), dtype=int).reshape(-1, 2).T
     before = images.iloc[first].reset_index(drop=True).add_prefix("first_")
@@ -88,8 +87,6 @@ def without_test_duplicates(splits: Splits) -> Splits:
     test = splits.test.take(kept)
     gone = np.setdiff1d(splits.test.labels, test.labels)
     if len(gone):
-        raise DataError(
-            f"without copies test has no image of '{splits.classes[gone[0]]}': set "
-            f"data.drop_test_duplicates to false"
-        )
+        told = f"without copies test has no image of '{splits.classes[gone[0]]}'"
+        raise DataError(f"{told}: set data.drop_test_duplicates to false")
     return replace(splits, test=test, copies_in_test=0)

@@ -108,8 +108,7 @@ def _files_in(folder: Path) -> dict[str, Path]:
 
 def _install(source: Path, scratch: Path, folder: Path) -> None:
     found = _files_in(source)
-    missing = [name for name in MD5 if name not in found]
-    if missing:
+    if missing := [name for name in MD5 if name not in found]:
         raise FileNotFoundError(f"no {missing[0]} there")
     for name, path in found.items():
         (scratch / name).write_bytes(verify(path))

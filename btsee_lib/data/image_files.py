@@ -4,13 +4,15 @@ A picture stands in the folder of its class, and that, if the data come split, i
 (or ``val``, ``validation``) or ``test``, in capitals or not.
 """
 
+import io
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
+from PIL import Image
 
-from btsee_lib.data.preparation import MOST_BYTES, prepare
+from btsee_lib.data.preparation import FEW_BITS, FORMATS, MOST_BYTES, ONE_LARGE, prepare
 from btsee_lib.data.sources import LEADS_OUT, contents_of
 from btsee_lib.errors import DataError
 
@@ -51,8 +53,7 @@ def find_pictures(source: Path) -> Iterator[Picture]:
     for name, content, why in contents_of(source, _why_not):
         if why == LEADS_OUT and _why_not(name, 0) == OTHER_KIND:
             raise DataError(
-                f"{source}: {name} is a link that leads out of it or nowhere, and all behind it would be "
-                "left out: put the files themselves there, or remove the link"
+                f"{source}: {name} is a link that leads out of it or nowhere: put files there, or remove it"
             )
         yield _placed(name.split("/"), content, why)
 
@@ -102,13 +103,26 @@ def decode(source: Path, image_size: int | None, picture: Picture) -> tuple[np.n
     DataError
         If it must not be read.
     """
+    place = f"{source}: {picture.path}"
     try:
-        return prepare(picture.content, None if image_size is None else (image_size, image_size))
+        prepared = prepare(picture.content, None if image_size is None else (image_size, image_size))
+        _check_bits(picture.content)
+        return prepared
     except DataError as problem:
-        raise DataError(f"{source}: {picture.path} {problem}") from None
+        raise DataError(f"{place} {problem}") from None
     except MemoryError:
-        raise DataError(
-            f"{source}: {picture.path} does not fit into memory: store it smaller, or close other programs"
-        ) from None
+        raise DataError(f"{place} does not fit into memory: store it smaller or close other programs") from None
     except Exception:  # Pillow raises nearly anything on a damaged file
         return None
+
+
+def _check_bits(content: bytes) -> None:
+    """Refuse colours of 16 bits of which the upper ones are not used, as ``prepare`` does with grey."""
+    if content[24:25] != b"\x10" and content[:2] not in (b"II", b"MM"):  # the bits of PNG; TIFF
+        return
+    with ONE_LARGE, Image.open(io.BytesIO(content), formats=FORMATS) as image:
+        if ";16" in str(image.tile) and not image.mode.startswith("I"):
+            shown = image.getchannel("A") if "A" in image.getbands() else None
+            colours = np.reshape(image.histogram(shown), (-1, 256))[:3]  # of their upper 8 bits
+            if colours.any(0).nonzero()[0].max(initial=0) < 2 ** (FEW_BITS - 8):
+                raise DataError(f"has colours of 16 bits in the lower {FEW_BITS}: scale them up, or remove it")

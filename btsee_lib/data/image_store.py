@@ -111,8 +111,7 @@ def load(folder: Path) -> Splits:
         images, labels, names = (np.load(path, mmap_mode="c") for path in paths)
         sets.append(ImageSet(torch.from_numpy(images), torch.from_numpy(labels), names))
     statistics = channel_statistics(sets[0].images)
-    copies = note["counts"]["copies_in_test"]
-    return Splits(*sets, tuple(note["classes"]), *statistics, note["source"], copies_in_test=copies)
+    return Splits(*sets, tuple(note["classes"]), *statistics, note["source"], note["counts"]["copies_in_test"])
 
 
 def _make(partial: Path, source: Path, recipe: dict[str, Any]) -> None:
@@ -132,7 +131,7 @@ def _make(partial: Path, source: Path, recipe: dict[str, Any]) -> None:
         "grey_converted": arrivals.grey if arrivals.channels == 3 else 0,
         "copies_in_test": copies,
         "under_two_labels": int(images.groupby("digest")["label"].nunique().gt(1).sum()),
-        "passed_over": arrivals.passed_over,
+        "passed_over": arrivals.left_out.total() - len(arrivals.unreadable),
         "unreadable": arrivals.unreadable,
     }
     note = {

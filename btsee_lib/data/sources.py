@@ -28,6 +28,8 @@ NO_FILE = "no regular file"
 EMPTY = "an empty folder"
 IN_HIDDEN = "in a hidden folder"
 PIECE_BYTES = 2**16
+LONGEST_HEADER = 2**20  # bytes of what a tar tells of one member: tarfile reads them into memory at once
+LONG_HEADERS = b"xgXLK"  # their kinds: of POSIX for one and for all members, of Solaris, and two of GNU
 MOST_NAMES = 3  # of a folder: links to each other in a dozen folders would give each of them millions
 
 
@@ -183,8 +185,22 @@ def _stored(source: Path) -> Iterator[Member]:
             yield member._replace(name=name)
 
 
+class _Header(tarfile.TarInfo):
+    """A header of a tar: at one that is damaged or cut, tarfile itself would stop as at the end."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes, encoding: str, errors: str) -> "_Header":
+        try:
+            header = super().frombuf(buf, encoding, errors)
+        except (tarfile.EmptyHeaderError, tarfile.InvalidHeaderError, tarfile.TruncatedHeaderError) as problem:
+            raise tarfile.ReadError(str(problem)) from None
+        if header.type in LONG_HEADERS and header.size > LONGEST_HEADER:
+            raise tarfile.ReadError(f"a header of {header.size:,} bytes")
+        return header
+
+
 def _in_tar(source: Path) -> Iterator[Member]:
-    with tarfile.open(source) as archive:
+    with tarfile.open(source, tarinfo=_Header) as archive:
         for member in archive:
             if member.isfile():
                 yield Member(member.name, member.size, archive.extractfile(member).read)
@@ -195,8 +211,11 @@ def _in_tar(source: Path) -> Iterator[Member]:
             elif not member.isdir():
                 yield Member(member.name, why=NO_FILE)
             archive.members.clear()  # the list would grow with the archive
-        while archive.fileobj.read(PIECE_BYTES):
-            pass  # up to the checksum of the whole, which tarfile leaves unread
+        # Behind a first block of zeros, and up to the checksum of the whole: tarfile leaves both unread.
+        rest = iter(partial(archive.fileobj.read, PIECE_BYTES), b"")
+        behind = [(len(piece), piece.count(0)) for piece in rest]
+        if not tarfile.BLOCKSIZE <= sum(size for size, _ in behind) == sum(zeros for _, zeros in behind):
+            raise tarfile.ReadError("it does not end in two blocks of zeros")
 
 
 def _in_zip(source: Path) -> Iterator[Member]:

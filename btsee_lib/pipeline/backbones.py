@@ -15,7 +15,7 @@ import yaml
 from btsee_lib.config import params, read_yaml
 from btsee_lib.experiment import current_experiment
 from btsee_lib.pipeline.publishing import CLAIMS
-from btsee_lib.store.artefacts import kept
+from btsee_lib.store.artefacts import kept, write_whole
 from btsee_lib.store.backbone_artefact import recipe
 from btsee_lib.store.measured import BACKBONES, measured_backbones
 from btsee_lib.store.results import load_data
@@ -38,7 +38,7 @@ def measure_backbones() -> None:
         if seed not in table["backbone_seed"].tolist():
             claims = _claims_on(seed)
             table = pd.concat([table, claims] if len(table) else [claims])
-            table.assign(made_from=recipe(splits)).to_csv(path, index=False)
+            write_whole(path, table.assign(made_from=recipe(splits)).to_csv(index=False))
         verdicts = table.loc[table["backbone_seed"] == seed, "verdict"]
         holds = int((verdicts == REPRODUCED).sum())
         print(f"backbone of seed {seed}: {holds} of {len(verdicts)} readings hold", flush=True)

@@ -1,6 +1,7 @@
 """What ``params.yaml`` may not ask for, legal as each value is: told, with the reason, before any work."""
 
 import math
+import os
 from pkgutil import resolve_name
 
 from btsee_lib.config import BackboneParameters, DataParameters, check_params, checked_section, read_yaml
@@ -9,6 +10,7 @@ from btsee_lib.experiment import current_experiment, input_path
 
 LONG, LARGE, STEEP = "more take weeks", "a batch must fit into memory", "with longer steps no network learns"
 MOST = {
+    "compute.processes": (64, "each holds the libraries and a network of its own in memory"),
     "backbone.epochs": (1_000, LONG),
     "backbone.reduced_size": (1_024, "no image is larger"),
     "backbone.batch_size": (16_384, LARGE),
@@ -30,20 +32,15 @@ LONGEST = {
     "deployment.batch_sizes": (20, "each is timed in every engine and round"),
 }
 CONFIGURATIONS = 4_096
+BRANCHES = {"resnet18": 3}  # of each backbone that is known without the tables
 # Of data sets that are the same everywhere, classes, pixels a side and images of the smaller one of train and
 # valid; of one's own, only reading them tells.
-PUBLISHED = {
-    "fashion-mnist": (10, 28, 10_000),
-    "cinic-10": (10, 32, 90_000),
-    "cifar-10": (10, 32, 10_000),
-    "cifar-100": (100, 32, 10_000),
-}
+PUBLISHED = {"fashion-mnist": (10, 28, 10_000), "cinic-10": (10, 32, 90_000)}
+PUBLISHED |= {"cifar-10": (10, 32, 10_000), "cifar-100": (100, 32, 10_000)}
 # Which data sets take a key, and names known without the tables, which have torch behind them.
 TAKEN_BY = {"path": ("cinic-10", "cifar-10", "cifar-100", "folder"), "image_size": ("cinic-10", "folder")}
-NAMES = {
-    "data": ((*PUBLISHED, "folder"), "btsee_lib.data.sets:DATA_SETS"),
-    "backbone": (("resnet18",), "btsee_lib.backbone:BACKBONES"),
-}
+NAMES = {"data": ((*PUBLISHED, "folder"), "btsee_lib.data.sets:DATA_SETS")}
+NAMES |= {"backbone": (tuple(BRANCHES), "btsee_lib.backbone:BACKBONES")}
 
 
 def check() -> None:
@@ -54,9 +51,11 @@ def check() -> None:
     ParameterError
         If a value cannot be used or is hopeless. The message names key, value and reason.
     """
-    check_params()
     path = current_experiment().parameters
     here = read_yaml(path)
+    if "deployment" in here and checked_section("backbone", here, path.name).width == 8:
+        raise _refused("backbone.width is 8: take more, since deployment.static_width is less and at least 8")
+    check_params()
     read = {name: checked_section(name, here, path.name) for name in here}
     for limits, prefix, measure in ((MOST, "", lambda value: value), (LONGEST, "the length of ", len)):
         for key, (most, reason) in limits.items():
@@ -67,26 +66,23 @@ def check() -> None:
     _check_names(data, backbone)
     classes, side, images = (None if data.path else PUBLISHED.get(data.name)) or (None, None, None)
     if fewest := min(filter(None, (images, data.limit)), default=None):
-        reason = "train or valid has so many images"
-        _check_most("boosting.min_survivors", boosting.min_survivors, fewest, reason)
-    side = data.image_size or side
-    if side and backbone.reduced_epochs:
+        _check_most("boosting.min_survivors", boosting.min_survivors, fewest, "train or valid has so many")
+    if backbone.reduced_epochs and (side := data.image_size or side):
         _check_most("backbone.reduced_size", backbone.reduced_size, side, "images have so many pixels a side")
     if backbone.momentum == 0:
         raise _refused("backbone.momentum is 0: take more, since Nesterov's method needs some")
+    if backbone.batch_size < (fewest := 2 * read["compute"].processes):
+        raise _refused(f"backbone.batch_size is {backbone.batch_size}: take {fewest} or more, two a process")
     lists, channels = len(boosting.margins), len(read["branches"].channels)
-    if lists != channels:
-        raise _refused(
-            f"boosting.margins has {lists} lists and branches.channels {channels} numbers: "
-            "give one of each for every branch"
-        )
+    branches = BRANCHES.get(backbone.name, channels)
+    if not lists == channels == branches:
+        told = f"boosting.margins has {lists} lists and branches.channels {channels} numbers"
+        raise _refused(f"{told}: give {branches} of each, one for every branch")
     number = math.prod(map(len, boosting.margins))
     _check_most("the number of combinations of boosting.margins", number, CONFIGURATIONS, LONG)
     if classes and boosting.class_margins and len(boosting.class_margins) != classes:
-        raise _refused(
-            f"boosting.class_margins has {len(boosting.class_margins)} entries: "
-            f"give one for each of the {classes} classes, or null"
-        )
+        told = f"boosting.class_margins has {len(boosting.class_margins)} entries"
+        raise _refused(f"{told}: give one for each of the {classes} classes, or null")
 
 
 def _check_names(data: DataParameters, backbone: BackboneParameters) -> None:
@@ -102,7 +98,7 @@ def _check_names(data: DataParameters, backbone: BackboneParameters) -> None:
     path = input_path(data.name, data.path)
     if path is None and data.name == "folder":
         raise _refused("data.path is null: name the folder or archive of your pictures")
-    if path is not None and not path.exists():
+    if path is not None and not os.path.exists(path):  # noqa: PTH110 - Path's fails on too long a name
         raise _refused(f"data.path is '{data.path}', and {path} is not there: correct it")
 
 

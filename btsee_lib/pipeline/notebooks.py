@@ -1,11 +1,10 @@
 """Execute a notebook through papermill, and clean what changes between two equal runs."""
 
-import json
 import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -23,6 +22,7 @@ from btsee_lib.pipeline.profiles import MAIN_ONLY
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
+INLINE = "module://matplotlib_inline.backend_inline"  # with any other, executed notebooks hold no pictures
 KEPT = ("tags", "jupyter", "slideshow")  # of a cell's metadata: what it is for, and how it is shown
 
 
@@ -58,41 +58,39 @@ def run(name: str) -> None:
     """
     source = source_of(name)
     folder = current_experiment().artifacts / "reports" / name
-    started = time.perf_counter()
     os.environ[RECORDING] = "1"
     with same_parameters(name):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         print(f"{name}: running (its first cell tells how long that takes)", flush=True)
         execute(source, folder / source.name)
-    note_time(name, time.perf_counter() - started)
 
 
 def run_solutions() -> None:
     """Execute the solutions of the exercises into ``reports/solutions``; they load what notebooks have made."""
     experiment = current_experiment()
-    target, started = experiment.reports / "solutions", time.perf_counter()
+    target = experiment.reports / "solutions"
     with same_parameters("solutions"):
         shutil.rmtree(target, ignore_errors=True)
         target.mkdir(parents=True)
         for name, source in sources("solutions").items():
             if not (experiment.profile and name in MAIN_ONLY.values()):
                 execute(source, target / source.name)
-    note_time("solutions", time.perf_counter() - started)
 
 
 @contextmanager
 def same_parameters(stage: str) -> Iterator[None]:
-    """Check the parameters, and in the end that the file still says the same.
+    """Check the parameters, and in the end that the file still says the same; then print how long it took.
 
     DVC reads it when a stage is done: it would put new parameters down beside results of the old ones.
     """
     check()
     path = current_experiment().parameters
-    read = path.read_bytes()
+    read, started = path.read_bytes(), time.perf_counter()
     yield
     if path.read_bytes() != read:
         raise ParameterError(f"params.yaml was changed while {stage} ran: run 'dvc repro' again")
+    print(f"{stage}: {time.perf_counter() - started:.0f} s", flush=True)
 
 
 def execute(source: Path, target: Path) -> None:
@@ -141,7 +139,7 @@ def nobodys_settings() -> Iterator[None]:
     """Keep a user's own settings of matplotlib, and start-up files of IPython, out of the kernels meanwhile."""
     before = dict(os.environ)
     with TemporaryDirectory() as empty:
-        os.environ |= {"IPYTHONDIR": empty, "MATPLOTLIBRC": os.devnull}
+        os.environ |= {"IPYTHONDIR": empty, "MATPLOTLIBRC": os.devnull, "MPLBACKEND": INLINE}
         try:
             yield
         finally:
@@ -150,55 +148,15 @@ def nobodys_settings() -> Iterator[None]:
 
 
 def clean(notebook: "NotebookNode") -> "NotebookNode":
-    """Remove what differs between two equal runs: times, random ids, and the progress bars on stderr."""
-    notebook.metadata = {
-        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-        "language_info": {"name": "python"},
-    }
+    """Remove what differs between two equal runs: times, random ids, progress bars, and where text was cut."""
+    from nbconvert.preprocessors.coalescestreams import CoalesceStreamsPreprocessor  # it takes a while
+
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    notebook.metadata = {"kernelspec": kernel, "language_info": {"name": "python"}}
     for number, cell in enumerate(notebook.cells):
         cell["id"] = f"cell-{number:03d}"
         cell.metadata = {key: cell.metadata[key] for key in KEPT if cell.metadata.get(key)}
         if cell.cell_type == "code":
-            cell.outputs = merge_streams(output for output in cell.outputs if output.get("name") != "stderr")
+            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+            CoalesceStreamsPreprocessor().preprocess_cell(cell, {}, number)
     return notebook
-
-
-def merge_streams(outputs: Iterable["NotebookNode"]) -> list["NotebookNode"]:
-    """Join consecutive pieces of printed text: where a kernel cuts them is chance."""
-    merged: list[NotebookNode] = []
-    for output in outputs:
-        if merged and output.output_type == "stream" == merged[-1].output_type:
-            merged[-1].text += output.text
-        else:
-            merged.append(output)
-    return merged
-
-
-def note_time(name: str, seconds: float) -> None:
-    """Keep how long a notebook took, in a file that nothing depends on."""
-    times = _times() | {name: round(seconds, 1)}
-    partial = _times_file().with_suffix(f".{os.getpid()}.partial")
-    partial.write_text(json.dumps(times, indent=1, sort_keys=True) + "\n")
-    partial.replace(_times_file())
-    print(f"{name}: {seconds:.0f} s", flush=True)
-
-
-def print_times() -> None:
-    """Say how long each notebook took when it last ran."""
-    for name, seconds in _times().items():
-        print(f"  {name:28} {seconds:6.0f} s")
-    experiment = current_experiment()
-    print(f"Results: {experiment.reports.relative_to(experiment.root)}/ (notebooks, figures, tables, model)")
-
-
-def _times() -> dict[str, float]:
-    """Read the times; none from a file that is missing or damaged, for nothing depends on it."""
-    try:
-        read = dict(json.loads(_times_file().read_text()))
-    except (FileNotFoundError, ValueError, TypeError):
-        return {}
-    return {name: seconds for name, seconds in read.items() if isinstance(seconds, int | float)}
-
-
-def _times_file() -> Path:
-    return current_experiment().artifacts / "times.json"

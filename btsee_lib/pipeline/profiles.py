@@ -17,8 +17,12 @@ from btsee_lib.experiment import repository_root
 
 Sections = dict[str, dict[str, Any]]
 HEADER = "# Written by 'make repro PROFILE={name}' from {origin} and profiles/{name}.yaml: change those.\n"
-# Folders of reports/.
-TAKEN = ("notebooks", "solutions", "tables", "figures", "model", "measured", "experiments")
+# Folders of reports/, and of artifacts/.
+TAKEN = set("notebooks solutions tables figures model measured experiments".split())
+TAKEN |= set(
+    "backbone features cascades own_visits studies static_backbone timings rivals joint best_cascade".split()
+)
+TAKEN |= set("other_ways fewer_images backbones checkpoints reports scratch verify browser".split())
 OTHERS = "reports/experiments"  # the claims of profiles, which the main experiment sets beside its own
 # Stages, and their notebooks, that are there once for all experiments.
 MAIN_ONLY = {"paper_scale": "08_paper_scale", "other_ways": "09_other_ways"}
@@ -35,7 +39,7 @@ def read_profile(name: str) -> Sections:
     root, origin = repository_root(), f"profiles/{name}.yaml"
     known = sorted(path.stem for path in (root / "profiles").glob("*.yaml"))
     if name in TAKEN:
-        raise ParameterError(f"{origin}: reports/{name} is the main experiment's: take another name")
+        raise ParameterError(f"{origin}: {name} is a folder of the main experiment: take another name")
     if name not in known:
         raise ParameterError(f"no profile '{name}' in profiles/: use one of {', '.join(known)}")
     return merge(read_yaml(root / "params.yaml"), read_yaml(root / origin), origin)

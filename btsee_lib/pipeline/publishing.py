@@ -12,7 +12,7 @@ from btsee_lib.compute import set_up_torch
 from btsee_lib.experiment import current_experiment
 from btsee_lib.pipeline.notebooks import source_of, sources
 from btsee_lib.plots import FIGURES
-from btsee_lib.store.artefacts import folder_of, read_table
+from btsee_lib.store.artefacts import folder_of, read_table, write_whole
 from btsee_lib.store.reports import CONDITIONS, METRICS, conditions, read_numbers
 
 APART = ("08_paper_scale", "10_time")  # of one machine: their numbers have a file of their own
@@ -65,7 +65,7 @@ def _write_conditions() -> None:
     table = pd.DataFrame(list(conditions().items()), columns=["name", "value"])
     tables = current_experiment().reports / "tables"
     tables.mkdir(parents=True, exist_ok=True)
-    table.to_csv(tables / CONDITIONS, index=False)
+    write_whole(tables / CONDITIONS, table.to_csv(index=False))
 
 
 def share_claims() -> None:

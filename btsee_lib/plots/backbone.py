@@ -60,7 +60,7 @@ def confusion(table: pd.DataFrame) -> Figure:
 def class_precision(table: pd.DataFrame) -> Figure:
     """How often the backbone is right when it says a class (``name, precision, low, high``)."""
     rows = table.sort_values("precision").reset_index(drop=True)
-    figure, axes = plt.subplots(figsize=(7, 3.8))
+    figure, axes = plt.subplots(figsize=(7, max(3.8, 0.2 * len(rows))))
     reach = interval(rows, "precision")
     axes.errorbar(100 * rows["precision"], rows.index, xerr=reach, fmt="o", color=GREEN, ms=7, capsize=3)
     axes.set_yticks(rows.index, rows["name"])

@@ -36,7 +36,7 @@ def accuracy_by_clarity(table: pd.DataFrame) -> Figure:
 def class_mix(table: pd.DataFrame) -> Figure:
     """Share of each class in all images and in the unclear half (``name, all, unclear``)."""
     rows = table.sort_values("unclear").reset_index(drop=True)
-    figure, axes = plt.subplots(figsize=(7, 4))
+    figure, axes = plt.subplots(figsize=(7, max(4, 0.2 * len(rows))))
     axes.hlines(rows.index, 100 * rows["all"], 100 * rows["unclear"], color=ORANGE, lw=2, alpha=0.5)
     axes.plot(100 * rows["all"], rows.index, "|", color=GREY, ms=14, mew=2.5, label="all images")
     axes.plot(100 * rows["unclear"], rows.index, "o", color=ORANGE, ms=8, label="the unclear half")

@@ -8,9 +8,8 @@ from matplotlib.figure import Figure
 
 from btsee_lib.deployment.timing import EAGER, ONE_MODEL, STAGES
 from btsee_lib.plots.panels import headline, panels_of
-from btsee_lib.plots.style import BESIDE, BLUE, GREEN, GREY, INK, ORANGE, SKY, drawn_from_table
+from btsee_lib.plots.style import BESIDE, BLUE, BRANCH_COLOURS, GREEN, GREY, INK, ORANGE, SKY, drawn_from_table
 
-EXIT_COLOURS = (SKY, BLUE, INK, GREY)
 ENGINES = {EAGER: ("o", ORANGE), STAGES: ("s", BLUE), ONE_MODEL: ("D", GREEN)}
 
 
@@ -21,7 +20,9 @@ def latency_by_exit(table: pd.DataFrame) -> Figure:
     top = table.groupby("exit")["milliseconds"].quantile(0.98).max()
     bins = np.linspace(0, 1.05 * top, 90)
     words = {"textcoords": "offset points", "ha": "center", "fontsize": 9}
-    for (number, rows), colour in zip(table.groupby("exit"), EXIT_COLOURS, strict=False):
+    last = table["exit"].max()  # the backbone's
+    for number, rows in table.groupby("exit"):
+        colour = GREEN if number == last else BRANCH_COLOURS[number - 1]
         counts, _, _ = axes.hist(rows["milliseconds"], bins=bins, color=colour, alpha=0.85)
         middle = rows["milliseconds"].median()
         axes.annotate(f"exit {number}\n{middle:.2f} ms", (middle, counts.max()), (0, 4), **words)

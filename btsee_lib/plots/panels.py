@@ -10,6 +10,8 @@ from matplotlib.figure import Figure
 
 from btsee_lib.plots.style import AROUND_ZERO, GREY, HEAT
 
+CROWDED = 25  # classes from which on a confusion grid grows with their number
+
 
 def panels_of(
     table: pd.DataFrame,
@@ -62,7 +64,9 @@ def curve_of_drops(axes: Axes, rows: pd.DataFrame, colour: str, label: str) -> N
 
 def heat_map(axes: Axes, grid: pd.DataFrame, digits: str, name: str, **limits: float) -> None:
     """Draw a grid of numbers, beside it a bar of this name."""
-    sns.heatmap(grid, annot=True, fmt=digits, ax=axes, cbar_kws={"label": name}, **HEAT, **limits)
+    sns.heatmap(
+        grid, annot=True, fmt=digits, ax=axes, yticklabels=True, cbar_kws={"label": name}, **HEAT, **limits
+    )
 
 
 def gain_map(axes: Axes, grid: pd.DataFrame, farthest: float, size: float, **told: Any) -> None:
@@ -72,14 +76,16 @@ def gain_map(axes: Axes, grid: pd.DataFrame, farthest: float, size: float, **tol
 
 
 def confusion_grid(table: pd.DataFrame, colour: str, title: str) -> Figure:
-    """Heat map of ``label, predicted, share``."""
+    """Heat map of ``label, predicted, share``: numbers where there is room, else a bar of the colours."""
     names = table["label"].unique()
     shares = 100 * table.pivot(index="label", columns="predicted", values="share").loc[names, names]
-    figure, axes = plt.subplots(figsize=(7, 5.6))
-    annot = shares.map(lambda share: f"{share:.0f}" if share > 0.5 else "")
+    crowded, growth = len(names) > CROWDED, max(1, len(names) / CROWDED)
+    figure, axes = plt.subplots(figsize=(7 * growth, 5.6 * growth))
+    annot = None if crowded else shares.map(lambda share: f"{share:.0f}" if share > 0.5 else "")
     look = {"cmap": sns.light_palette(colour, as_cmap=True), "linewidths": 0.5, "annot_kws": {"size": 9}}
-    sns.heatmap(shares, annot=annot, fmt="", vmin=0, vmax=100, square=True, cbar=False, ax=axes, **look)
+    look |= {"cbar": crowded, "cbar_kws": {"label": "images of the class (%)"}, "vmin": 0, "vmax": 100}
+    sns.heatmap(shares, annot=annot, fmt="", square=True, xticklabels=names, yticklabels=names, ax=axes, **look)
     axes.set(xlabel="predicted", ylabel="true class", title=title)
-    axes.set_xticklabels(names, rotation=40, ha="right")
+    axes.set_xticklabels(names, **({"rotation": 90} if crowded else {"rotation": 40, "ha": "right"}))
     axes.tick_params(axis="y", rotation=0)
     return figure

@@ -30,7 +30,8 @@ from btsee_lib.store.code import digests_of_code, short_digest
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-TEXTS = {"class", "label", "name", "first_label", "first_name"}  # columns of names
+# Columns of names and of digests.
+TEXTS = {"class", "label", "name", "first_label", "first_name", "made_from", "right"}
 FINGERPRINT = "fingerprint.json"
 
 
@@ -175,8 +176,7 @@ def require(name: str, expected: dict[str, Any], stage: str) -> Path:
         found = _read_fingerprint(folder_of(name))
     except ArtefactError as problem:
         raise ArtefactError(f"{problem}: {remedy}") from None
-    difference = _first_difference(found, json.loads(json.dumps(expected)))
-    if difference:
+    if difference := _first_difference(found, json.loads(json.dumps(expected))):
         raise ArtefactError(f"artifacts/{name} is of another run ({difference}): {remedy}")
     return folder_of(name)
 
@@ -209,9 +209,28 @@ def load_tensors(path: Path) -> dict[str, Any]:
         raise ArtefactError(f"{path} cannot be read: delete it and run 'dvc repro'") from None
 
 
+def write_whole(path: Path, text: str) -> None:
+    """Write a file under another name first, so that it is whole whenever it is read, or the old one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+
+
 def read_table(path: Path) -> pd.DataFrame:
-    """Read a table; names of classes and pictures stay text, be they ``None``, ``NA`` or ``001``."""
-    columns = pd.read_csv(path, nrows=0).columns
+    """Read a table; names of classes and pictures stay text, be they ``None``, ``NA`` or ``001``.
+
+    Raises
+    ------
+    ArtefactError
+        If the file is empty: a table without columns has one line.
+    """
+    try:
+        columns = pd.read_csv(path, nrows=0).columns
+    except pd.errors.EmptyDataError:
+        if path.stat().st_size:
+            return pd.DataFrame()
+        raise ArtefactError(f"{path} is empty: take it back from git, or delete it and make it again") from None
     texts = TEXTS | ({"predicted"} if "label" in columns else set())
     return pd.read_csv(path, dtype=dict.fromkeys(texts, str), keep_default_na=False, na_values=[""])
 
@@ -243,8 +262,7 @@ def _first_difference(found: Any, expected: Any, path: str = "") -> str:
     if isinstance(found, dict) and isinstance(expected, dict):
         for key in sorted(set(found) | set(expected)):
             where = f"{path}.{key}" if path else key
-            difference = _first_difference(found.get(key, "absent"), expected.get(key, "absent"), where)
-            if difference:
-                return difference
+            if told := _first_difference(found.get(key, "absent"), expected.get(key, "absent"), where):
+                return told
         return ""
     return "" if found == expected else f"{path} is {found!r}, expected {expected!r}"

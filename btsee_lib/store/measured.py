@@ -27,9 +27,7 @@ def made_here(path: Path, columns: list[str], splits: Splits) -> pd.DataFrame:
 
     Without rows, but with the ``columns``, where there is none; and without those of another recipe.
     """
-    if not path.is_file():
-        return pd.DataFrame(columns=columns)
-    found = pd.read_csv(path, dtype={"made_from": str, "right": str})
+    found = read_table(path) if path.is_file() else pd.DataFrame(columns=columns)
     return found[found["made_from"] == recipe(splits)]
 
 

@@ -7,7 +7,7 @@ Run by the pipeline, a notebook writes into ``artifacts/reports/NOTEBOOK/``, and
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 
 from btsee_lib.config import params
 from btsee_lib.experiment import RECORDING, current_experiment
-from btsee_lib.store.artefacts import folder_of, read_table
+from btsee_lib.store.artefacts import folder_of, read_table, read_tables, write_whole
 
 METRICS = "metrics.json"
 CONDITIONS = "conditions.csv"  # in reports/tables: those under which the results were published
@@ -47,16 +47,13 @@ class Report:
     def table(self, table: pd.DataFrame, name: str) -> pd.DataFrame:
         """Write a table as ``NAME.csv``, six significant digits, and return it as written."""
         path = self.folder / f"{name}.csv"
-        table.to_csv(path, index=False, float_format="%.6g")
+        write_whole(path, table.to_csv(index=False, float_format="%.6g"))
         return read_table(path)
 
     def number(self, name: str, value: float) -> None:
         """Note a number; the pipeline merges those of all notebooks into ``reports/metrics.json``."""
         self._numbers[name] = _rounded(value)
-        text = json.dumps(self._numbers, indent=1, sort_keys=True) + "\n"
-        partial = self.folder / f".{METRICS}"
-        partial.write_text(text)
-        partial.replace(self.folder / METRICS)  # a notebook that runs beside this one reads a whole file
+        write_whole(self.folder / METRICS, json.dumps(self._numbers, indent=1, sort_keys=True) + "\n")
 
     def numbers_so_far(self) -> dict[str, float | None]:
         """Return the numbers that this notebook and the earlier ones noted."""
@@ -127,17 +124,17 @@ def other_conditions(recorded: Path, here: dict[str, str]) -> str:
 
 def published_numbers() -> dict[str, float | None]:
     """Return the numbers in git of this experiment; none where it has no results yet."""
-    paths = sorted(current_experiment().reports.glob("metrics*.json"))
-    return {name: value for path in paths for name, value in json.loads(path.read_text()).items()}
+    return _merged(sorted(current_experiment().reports.glob("metrics*.json")))
 
 
 def read_numbers(folder: Path, names: Sequence[str] | None = None) -> dict[str, float | None]:
     """Merge the numbers of the notebooks whose results lie in ``folder``: of some, by name, or of all."""
-    merged = {}
-    for path in sorted(folder.glob(f"*/{METRICS}")):
-        if names is None or path.parent.name in names:
-            merged |= json.loads(path.read_text())
-    return merged
+    paths = sorted(folder.glob(f"*/{METRICS}"))
+    return _merged(path for path in paths if names is None or path.parent.name in names)
+
+
+def _merged(paths: Iterable[Path]) -> dict[str, float | None]:
+    return {name: value for path in paths for name, value in json.loads(path.read_text()).items()}
 
 
 def made_table(notebook: str, name: str) -> pd.DataFrame:
@@ -155,10 +152,7 @@ def made_model(notebook: str) -> Path:
 def claims_of_profiles() -> dict[str, pd.DataFrame]:
     """Read the claims of all profiles that have results, by the profile's name; none in a profile itself."""
     experiment = current_experiment()
-    if experiment.profile:
-        return {}
-    folder = experiment.root / "reports" / "experiments"
-    return {path.stem: read_table(path) for path in sorted(folder.glob("*.csv"))}
+    return {} if experiment.profile else read_tables(experiment.root / "reports" / "experiments")
 
 
 def _rounded(value: float) -> float | None:

@@ -7,13 +7,13 @@ from btsee_lib.backbone import predict_logits
 from btsee_lib.config import params
 from btsee_lib.cost import count_macs
 from btsee_lib.data.splits import Splits
-from btsee_lib.store.artefacts import kept
+from btsee_lib.store.artefacts import kept, write_whole
 from btsee_lib.store.backbone_artefact import STATIC, ensure_narrower, recipe
 from btsee_lib.store.measured import made_here
 from btsee_lib.store.results import load_data
 from btsee_lib.studies.rivals import packed
 
-SHARES = (0.5, 0.625, 0.75, 0.875)  # of the backbone's width
+SHARES = (0.25, 0.5, 0.625, 0.75, 0.875)  # of the backbone's width
 TABLE, COLUMNS = "rivals.csv", ["width", "macs", "accuracy", "made_from", "right"]
 
 
@@ -24,12 +24,11 @@ def measure_rivals() -> None:
     """
     splits, path = load_data(), kept(TABLE)
     table = measured_rivals(splits)
-    path.parent.mkdir(parents=True, exist_ok=True)
     for width in (int(share * params("backbone").width) for share in SHARES):
         if width not in table["width"].tolist():
             row = pd.DataFrame([_measured(splits, width)])[COLUMNS]
             table = pd.concat([table, row] if len(table) else [row]).sort_values("width")
-            table.to_csv(path, index=False)
+            write_whole(path, table.to_csv(index=False))
         accuracy = table.set_index("width").loc[width, "accuracy"]
         print(f"width {width}: {100 * accuracy:.2f} % right", flush=True)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from deep_colours import deep_png, deep_tiff
 from PIL import Image
 from small_cinic10 import files, png, write_archive, write_folder
 
@@ -116,6 +117,46 @@ def test_grey_pictures_become_three_equal_channels_and_are_told():
         found, is_grey = decoded(as_bytes(picture))
         assert is_grey == expected
         assert all(np.array_equal(channel, grey) for channel in found)
+
+
+DEEP = {
+    **{f"PNG of {channels}": (channels, deep_png) for channels in (2, 3, 4)},
+    "TIFF": (3, deep_tiff),
+    "TIFF of Motorola's order": (3, lambda pixels: deep_tiff(pixels, ">")),
+}
+
+
+@pytest.mark.parametrize("form", DEEP)
+@pytest.mark.parametrize("most", [0, 255, 300, 4095])
+def test_colours_of_which_16_levels_or_fewer_would_stay_are_refused_by_name(form, most):
+    channels, write = DEEP[form]
+    pixels = np.random.default_rng(0).integers(0, most, (6, 6, channels), endpoint=True)
+    pixels[0, 0] = most
+    pixels[..., 3:] = 0xFFFF
+    told = "1.png has colours of 16 bits in the lower 12: scale them up, or remove it"
+    with pytest.raises(DataError, match=told):
+        decoded(write(pixels))
+
+
+@pytest.mark.parametrize("form", DEEP)
+@pytest.mark.parametrize("most", [4096, 65535])
+def test_colours_of_16_bits_keep_their_upper_8(form, most):
+    channels, write = DEEP[form]
+    pixels = np.random.default_rng(0).integers(0, most, (6, 6, channels), endpoint=True)
+    pixels[0, 0] = most
+    if channels in (2, 4):
+        pixels[..., -1] = 0xFFFF
+    found, _ = decoded(write(pixels))
+    colours = (pixels >> 8).transpose(2, 0, 1)
+    assert np.array_equal(found, np.repeat(colours[:1], 3, 0) if channels == 2 else colours[:3])
+
+
+def test_where_nothing_is_seen_colours_do_not_count():
+    pixels = np.full((6, 6, 4), 1000)
+    pixels[:3, :, :3] = 60_000
+    pixels[..., 3] = np.where(pixels[..., 0] == 1000, 0xFFFF, 0)
+    with pytest.raises(DataError, match="in the lower 12"):
+        decoded(deep_png(pixels))
 
 
 @pytest.mark.parametrize("mode", ["P", "RGBA", "CMYK", "1", "LA"])

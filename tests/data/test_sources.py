@@ -1,6 +1,7 @@
 import io
 import os
 import re
+import subprocess
 import tarfile
 import zipfile
 
@@ -274,3 +275,66 @@ def test_a_disk_that_cannot_be_read_is_told_in_a_sentence(tmp_path, monkeypatch)
     assert "mine cannot be read ([Errno 13] Permission denied: 'cat')" in refused(folder)
     with pytest.raises(DataError, match="cannot be read"):
         identity_of(folder)
+
+
+@pytest.fixture
+def plain(tmp_path):
+    """A tar without compression and what is in it: files of less than a block, of more, and an empty one."""
+    files = {f"cat/{number}.png": bytes([number + 1]) * size for number, size in enumerate((100, 700, 0, 512))}
+    return as_tar(write_folder(tmp_path / "mine", files)), files
+
+
+def headers(path):
+    with tarfile.open(path) as archive:
+        return [member.offset for member in archive]
+
+
+def test_a_damaged_byte_of_a_header_is_told_or_changes_nothing(plain):
+    path, files = plain
+    whole = path.read_bytes()
+    for place in range(headers(path)[1], headers(path)[1] + 512):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        try:
+            assert found(path) == files
+        except DataError as problem:
+            assert "mine.tar is truncated or not a tar or zip archive" in str(problem)
+
+
+def test_a_header_of_zeros_is_not_taken_for_the_end(plain):
+    path, _ = plain
+    whole = path.read_bytes()
+    for start in headers(path):
+        path.write_bytes(whole[:start] + bytes(512) + whole[start + 512 :])
+        assert "it does not end in two blocks of zeros" in refused(path)
+
+
+@pytest.mark.parametrize("more", [0, 1, 511])
+def test_a_tar_that_is_cut_anywhere_is_told(plain, more):
+    path, files = plain
+    whole = path.read_bytes()
+    end = -(-len(whole.rstrip(b"\0")) // 512) * 512  # of the last member
+    for length in range(more, len(whole), 512):
+        path.write_bytes(whole[:length])
+        if length < end + 1024:
+            assert "truncated" in refused(path)
+        else:
+            assert found(path) == files
+
+
+@pytest.mark.parametrize("form", ["gnu", "ustar", "pax", "v7", "oldgnu"])
+@pytest.mark.parametrize("options", [[], ["-z"], ["-J"], ["-b", "1"]])
+def test_whole_archives_of_the_systems_tar_are_read(tmp_path, form, options):
+    files = {"cat/1.png": b"1" * 513, f"{'long' * 20}/2.png": b""}
+    write_folder(tmp_path / "mine", files)
+    made = [*options, f"--format={form}", "-cf", tmp_path / "mine.tar", "-C", tmp_path / "mine", "."]
+    subprocess.run(["tar", *made], check=True)
+    assert found(tmp_path / "mine.tar") == files
+
+
+@pytest.mark.parametrize("kind", [b"x", b"g", b"X", b"L", b"K"])
+def test_a_header_that_would_fill_the_memory_is_refused_before_it_is_read(tmp_path, kind):
+    header = tarfile.TarInfo("x")
+    header.type, header.size = kind, 700_000_000
+    first = tarfile.TarInfo("y").tobuf()
+    (tmp_path / "mine.tar").write_bytes(first + header.tobuf(tarfile.GNU_FORMAT))  # and nothing behind it
+    assert "a header of 700,000,000 bytes" in refused(tmp_path / "mine.tar")

@@ -115,8 +115,46 @@ def test_no_momentum_is_refused_before_the_training_does(check):
 
 
 def test_as_many_lists_of_margins_as_branches_are_asked_for(check):
-    with pytest.raises(ParameterError, match=r"margins has 2 lists and branches\.channels 3 numbers"):
+    with pytest.raises(ParameterError, match=r"margins has 2 lists and branches\.channels 3 numbers: give 3"):
         check("boosting.margins", [[0.0]] * 2)
+
+
+def test_as_many_branches_as_the_backbone_has_are_asked_for(check, monkeypatch):
+    two = ("branches.channels", [8, 8], "boosting.margins", [[0.0]] * 2)
+    with pytest.raises(
+        ParameterError, match=r"2 lists and branches\.channels 2 numbers: give 3 of each, one for"
+    ):
+        check(*two)
+    monkeypatch.setitem(BACKBONES, "three stages", None)
+    check(*two, "backbone.name", "three stages")
+
+
+def test_the_branches_of_a_backbone_that_is_known_without_torch_are_those_behind_its_stages():
+    assert set(limits.BRANCHES) == set(BACKBONES)
+    for name, number in limits.BRANCHES.items():
+        assert len(BACKBONES[name](num_classes=2, in_channels=1, width=8, stem="small").stages) == number + 1
+
+
+@pytest.mark.parametrize(("processes", "fewest"), [(1, 2), (3, 6)])
+def test_a_batch_has_two_images_for_each_process(check, processes, fewest):
+    with pytest.raises(
+        ParameterError, match=rf"backbone\.batch_size is {fewest - 1}: take {fewest} or more, two a"
+    ):
+        check("backbone.batch_size", fewest - 1, "compute.processes", processes)
+    check("backbone.batch_size", fewest, "compute.processes", processes)
+
+
+def test_a_backbone_below_which_no_narrower_network_is_taken_is_refused_by_its_width(check):
+    with pytest.raises(
+        ParameterError, match=r"backbone\.width is 8: take more, since deployment\.static_width"
+    ):
+        check("backbone.width", 8, "deployment.static_width", 8)
+    check("backbone.width", 9, "deployment.static_width", 8)
+
+
+def test_a_path_that_is_too_long_for_the_disk_ends_in_a_sentence(check):
+    with pytest.raises(ParameterError, match=r"data\.path is 'xxx.*is not there: correct it"):
+        check("data.name", "folder", "data.path", "x" * 5000)
 
 
 def test_more_configurations_than_anybody_waits_for_are_refused(check):

@@ -1,5 +1,4 @@
 import copy
-import json
 import os
 import signal
 import subprocess
@@ -84,9 +83,10 @@ def test_cleaning_keeps_sources_counts_and_results():
 def test_printed_text_is_joined_only_where_it_is_consecutive():
     figure = new_output("display_data", data={"text/plain": "a figure"})
     outputs = [figure, printed("a"), printed("b"), figure, figure, printed("c")]
-    merged = notebooks.merge_streams(outputs)
+    cell = new_code_cell(outputs=outputs)
+    (cell,) = notebooks.clean(new_notebook(cells=[cell, new_code_cell()])).cells[:1]
+    merged = cell.outputs
     assert [output.get("text") for output in merged] == [None, "ab", None, None, "c"]
-    assert notebooks.merge_streams([]) == []
 
 
 @pytest.mark.parametrize("name", ["../backbone", "02", ""])
@@ -99,18 +99,6 @@ def test_a_notebook_that_does_not_exist_is_refused_by_name_before_anything_is_re
     with pytest.raises(ParameterError, match=r"no notebook .* use one of 02_backbone"):
         notebooks.run(name)
     assert kept.is_file()
-
-
-def test_times_are_kept_and_printed(workspace, capsys):
-    (workspace / "artifacts").mkdir()
-    notebooks.note_time("b", 12.34)
-    notebooks.note_time("a", 100)
-    notebooks.note_time("b", 7)
-    assert json.loads((workspace / "artifacts" / "times.json").read_text()) == {"a": 100, "b": 7}
-    capsys.readouterr()
-    notebooks.print_times()
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.split() for line in lines[:2]] == [["a", "100", "s"], ["b", "7", "s"]]
 
 
 @pytest.fixture
@@ -149,17 +137,6 @@ def test_a_profile_has_no_solutions_of_notebooks_of_the_main_experiment_alone(ex
     assert [target for _, target in calls] == [home / "solutions" / "02_backbone.ipynb"]
 
 
-@pytest.mark.parametrize("damaged", ["", "null", "[1]", '{"01_data": "x", "02_backbone": null}', '["ab"]'])
-def test_damaged_times_end_nothing(workspace, damaged, capsys):
-    (workspace / "artifacts").mkdir()
-    (workspace / "artifacts" / "times.json").write_text(damaged)
-    notebooks.print_times()
-    assert capsys.readouterr().out.startswith("Results: ")
-    notebooks.note_time("a", 1)
-    assert json.loads((workspace / "artifacts" / "times.json").read_text()) == {"a": 1}
-    assert [path.name for path in (workspace / "artifacts").iterdir()] == ["times.json"]
-
-
 @pytest.fixture
 def write_notebook(workspace):
     """Write a notebook of one cell; returns its path."""
@@ -194,10 +171,14 @@ def test_a_users_own_settings_do_not_reach_a_notebook(workspace, write_notebook,
     (workspace / "matplotlib" / "matplotlibrc").write_text("font.size: 33")
     monkeypatch.setenv("IPYTHONDIR", str(workspace / "ipython"))
     monkeypatch.setenv("MPLCONFIGDIR", str(workspace / "matplotlib"))
-    source = write_notebook("import matplotlib\nprint(matplotlib.rcParams['font.size'], 'leaked' in globals())")
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    told = "print(plt.rcParams['font.size'], 'leaked' in globals())"
+    source = write_notebook(f"from matplotlib import pyplot as plt\nplt.plot([1, 2])\nplt.show()\n{told}")
     notebooks.execute(source, workspace / "executed.ipynb")
     (cell,) = nbformat.read(workspace / "executed.ipynb", as_version=4).cells
-    assert cell.outputs[0].text == "10.0 False\n"
+    picture, printed_text = cell.outputs
+    assert "image/png" in picture.data
+    assert printed_text.text == "10.0 False\n"
     assert os.environ["IPYTHONDIR"] == str(workspace / "ipython")
 
 

@@ -4,7 +4,10 @@ import yaml
 from btsee_lib.config import check_params
 from btsee_lib.errors import ParameterError
 from btsee_lib.experiment import current_experiment
-from btsee_lib.pipeline.profiles import merge, read_profile, set_up_profile
+from btsee_lib.pipeline.profiles import TAKEN, merge, read_profile, set_up_profile
+from btsee_lib.store import joint_results
+from btsee_lib.store.backbone_artefact import STATIC
+from btsee_lib.store.measured import COMPARISONS
 
 NAMES = ("cifar-10", "cinic-10", "few-pictures", "full-width")
 
@@ -74,11 +77,21 @@ def test_no_stage_of_the_repository_reads_what_a_stage_of_a_profile_writes(root)
         assert not [out for out in written if path in (out, *out.parents) or out in path.parents], path
 
 
-@pytest.mark.parametrize("name", ["tables", "model"])
+@pytest.mark.parametrize("name", ["tables", "model", "backbone", "reports", "scratch"])
 def test_a_profile_cannot_take_a_folder_of_the_main_experiment(name, root):
     (root / "profiles" / f"{name}.yaml").write_text("backbone: {width: 24}")
-    with pytest.raises(ParameterError, match=f"reports/{name} is the main experiment's: take another name"):
+    with pytest.raises(ParameterError, match=f"{name} is a folder of the main experiment: take another name"):
         read_profile(name)
+
+
+def test_every_folder_that_stages_and_results_have_is_taken(root, repository):
+    stages = yaml.safe_load((root / "dvc.yaml").read_text())["stages"].values()
+    outs = [next(iter([out] if isinstance(out, str) else out)) for stage in stages for out in stage["outs"]]
+    artefacts = {out.split("/")[1] for out in outs if out.startswith("artifacts/")} - {"input.txt"}
+    names = {STATIC, "rivals", joint_results.ARTEFACT, "checkpoints", "backbones", *COMPARISONS}
+    assert {name.split("/")[0] for name in artefacts | names} <= TAKEN
+    homes = {path.stem for path in (repository / "profiles").glob("*.yaml")}
+    assert {path.name for path in (repository / "reports").iterdir() if path.is_dir()} - homes <= TAKEN
 
 
 def test_the_homes_in_the_repository_are_what_their_profiles_lead_to(repository, root):

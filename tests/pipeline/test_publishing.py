@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import nbformat
 import pandas as pd
@@ -156,9 +157,10 @@ def test_figures_of_ones_own_are_drawn_by_the_name_of_their_table(made, monkeypa
     assert (made / "reports" / "figures" / "no_figure.png").is_file()
 
 
-def test_an_action_imports_nothing_that_another_one_needs(made):
+def test_an_action_imports_nothing_that_another_one_needs():
     code = "import sys; from btsee_lib.pipeline import __main__; __main__.main(); print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code, "times"], capture_output=True, text=True, check=True)
+    start = [sys.executable, "-c", code, "check"]
+    done = subprocess.run(start, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
     assert done.stdout.endswith("False\n")
 
 

@@ -332,3 +332,12 @@ def test_names_of_classes_stay_text_in_tables(tmp_path, names):
         assert table[name].fillna("").tolist() == names
     assert table["exit"].tolist() == [1, 2, 3]
     assert table["share"].isna().tolist() == [False, True, False]
+
+
+def test_a_file_that_could_not_be_written_to_its_end_is_not_there_and_the_older_one_is(tmp_path):
+    artefacts.write_whole(tmp_path / "a" / "some.csv", "older")
+    with pytest.raises(UnicodeEncodeError):
+        artefacts.write_whole(tmp_path / "a" / "some.csv", "newer \udce9")
+    assert (tmp_path / "a" / "some.csv").read_text() == "older"
+    artefacts.write_whole(tmp_path / "a" / "some.csv", "newer")
+    assert [path.read_text() for path in (tmp_path / "a").iterdir()] == ["newer"]

@@ -88,6 +88,13 @@ def test_a_table_is_returned_as_it_was_written():
     pd.testing.assert_frame_equal(returned, pd.read_csv(report.folder / "some.csv"))
 
 
+@pytest.mark.parametrize("table", [pd.DataFrame(), pd.DataFrame(columns=["a", "name"])])
+def test_a_table_of_nothing_is_returned_as_one(table):
+    returned = Report("05_numbers").table(table, "none")
+    assert list(returned.columns) == list(table.columns)
+    assert returned.empty
+
+
 def test_numbers_are_kept_with_six_digits_and_counts_whole():
     report = Report("05_numbers")
     report.number("share", 1 / 3)

@@ -1,9 +1,13 @@
+import errno
+from pathlib import Path
+
 import pytest
 import torch
 import yaml
 from small_experiment import inside_small_repository, small_repository
 
 from btsee_lib.cost import count_macs
+from btsee_lib.errors import ArtefactError
 from btsee_lib.store import results, rival_results
 from btsee_lib.studies.rivals import unpacked
 
@@ -77,3 +81,32 @@ def test_where_nothing_was_measured_there_are_no_rows(repository, tmp_path, monk
     found = rival_results.measured_rivals(results.load_data())
     assert found.empty
     assert list(found.columns) == rival_results.COLUMNS
+
+
+def test_a_table_that_a_crash_has_emptied_is_named_with_the_remedy(measured, splits):
+    path = measured / "reports/measured/rivals.csv"
+    before = path.read_text()
+    path.write_text("")
+    with pytest.raises(
+        ArtefactError, match=r"measured/rivals\.csv is empty: take it back from git, or delete it"
+    ):
+        rival_results.measured_rivals(splits)
+    path.write_text(before)
+
+
+def test_a_table_that_cannot_be_written_leaves_the_older_one(measured, splits, monkeypatch):
+    path = measured / "reports/measured/rivals.csv"
+    before = path.read_text()
+    path.write_text("".join(before.splitlines(keepends=True)[:2]))
+    older = path.read_text()
+
+    def full(self, target):
+        raise OSError(errno.ENOSPC, "no space left")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rival_results, "SHARES", (0.5, 0.75))
+        patch.setattr(Path, "replace", full)
+        with pytest.raises(OSError, match="no space left"):
+            rival_results.measure_rivals()
+    assert path.read_text() == older
+    path.write_text(before)

@@ -1,13 +1,32 @@
+import numpy as np
 import pandas as pd
 import pytest
 from small_experiment import inside_small_repository
 
 from btsee_lib import boosting
+from btsee_lib.cost import count_macs
 from btsee_lib.schemes import SCHEMES
 from btsee_lib.store import results, scheme_results
+from btsee_lib.store.artefacts import kept
+from btsee_lib.store.backbone_artefact import recipe
 from btsee_lib.store.measured import measured_comparison
+from btsee_lib.store.rival_results import COLUMNS, TABLE
+from btsee_lib.studies.rivals import packed
 
 FEW = {name: SCHEMES[name] for name in ("independent", "boosted", "additive, boosted")}
+
+
+def write_networks():
+    """As if two narrower networks had been measured, one of which never errs."""
+    splits = results.load_data()
+    (backbone, _), images = results.load_backbone(splits), len(splits.test)
+    macs = count_macs(backbone, splits.normalise(splits.test.images[:1]))
+    rows = [(4, 0.1 * macs, True), (6, 0.8 * macs, False)]
+    networks = pd.DataFrame(rows, columns=["width", "macs", "right"])
+    networks["right"] = [packed(np.full(images, each)) for each in networks["right"]]
+    path = kept(TABLE)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    networks.assign(accuracy=0.5, made_from=recipe(splits))[COLUMNS].to_csv(path, index=False)
 
 
 @pytest.fixture(scope="module")
@@ -17,6 +36,7 @@ def measured(repository, tmp_path_factory):
     with inside_small_repository(root, repository) as patch:
         patch.setattr(scheme_results, "SCHEMES", FEW)
         results.make_backbone_and_features(iter)
+        write_networks()
         scheme_results.measure_other_ways()
         return root, measured_comparison("other_ways")
 
@@ -25,12 +45,18 @@ def test_the_tables_of_a_data_set_are_read_back_by_its_name(measured):
     _, tables = measured
     assert list(tables) == ["fashion-mnist"]
     found = tables["fashion-mnist"]
-    assert set(found) == {*"configurations standings pairs rules offers levers training effort".split()}
+    assert set(found) == {
+        *"configurations standings pairs rules offers networks levers training effort".split()
+    }
     for name in ("configurations", "standings", "rules", "offers", "training", "effort"):
         assert set(found[name]["training"]) == set(FEW), name
     assert set(found["configurations"]["calibration"]) == {"survivors"}
     assert len(found["configurations"]) == len(FEW) * 4  # rungs, of lists with two margins
     assert len(found["pairs"]) == 3
+    over_networks = found["networks"].dropna(subset="reduction")
+    assert over_networks["training"].iloc[-1] == "boosted"
+    # The line goes from a network that is never right to one that always is: cascades fall behind along it.
+    assert (over_networks.groupby(["training", "rule"])["gain"].agg(lambda gains: gains.diff().max()) < 0).all()
     assert (found["training"]["seconds"] > 0).all()
     assert found["training"].set_index("training").loc["boosted", "branches"] == 1 + 2 + 2
 
