@@ -21,7 +21,7 @@ from btsee_exercises.classifiers import (
 from btsee_exercises.comparisons import check_may_be_best, check_soft_weights
 from btsee_exercises.survivors import (
     check_boost_one_branch,
-    check_mismatch,
+    check_further_fall,
     check_shortfall,
     check_survivors,
     check_threshold,
@@ -34,10 +34,10 @@ __all__ = [
     "check_changes_sides",
     "check_cheapest",
     "check_conv_macs",
+    "check_further_fall",
     "check_leaks",
     "check_leave_early",
     "check_may_be_best",
-    "check_mismatch",
     "check_pair",
     "check_paired_interval",
     "check_recall",

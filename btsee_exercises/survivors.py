@@ -1,4 +1,4 @@
-"""Checks of notebooks 03 and 04: who stays, mismatch, one step of boosting, a threshold, a promise."""
+"""Checks of notebooks 03 and 04: who stays, who falls further, one step of boosting, a threshold, a promise."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -24,7 +24,9 @@ def check_survivors(function: Callable, confidence: Tensor, predicted: Tensor, t
     check(function, "survivors", [case], dtype=torch.bool)
 
 
-def check_mismatch(function: Callable, branch_right: Tensor, backbone_right: Tensor, survive: Tensor) -> None:
+def check_further_fall(
+    function: Callable, branch_right: Tensor, backbone_right: Tensor, survive: Tensor
+) -> None:
     """Check ``(branch_right, backbone_right, survive)``: how much further a branch falls, in points.
 
     Parameters
@@ -34,8 +36,8 @@ def check_mismatch(function: Callable, branch_right: Tensor, backbone_right: Ten
     further = branch_right.double() - backbone_right.double()
     wanted = 100 * float(further.mean() - further[survive].mean())
     real = branch_right, backbone_right, survive
-    case = Case("for branch 2 on test", real, wanted, "that is its fall beyond difficulty")
-    check(function, "mismatch", [case])
+    case = Case("for branch 2 on test", real, wanted, "that is how much further it falls")
+    check(function, "further_fall", [case])
 
 
 def check_boost_one_branch(

@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib import pyplot as plt
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from btsee_lib.plots.panels import panels_of
-from btsee_lib.plots.style import BLUE, BRANCH_COLOURS, GREEN, GREY, INK, ORANGE, PURPLE, SKY, drawn_from_table
+from btsee_lib.plots.style import BLUE, BRANCH_COLOURS, GREEN, GREY, ORANGE, PURPLE, SKY, drawn_from_table
 
 MARKERS = "vosDP"  # of branch 1, 2, ...
 KIND_COLOURS = (GREY, BLUE, SKY)
@@ -77,39 +77,30 @@ def covariance_shift(table: pd.DataFrame) -> Figure:
 
 @drawn_from_table
 def fall_on_survivors(table: pd.DataFrame) -> Figure:
-    """How far a branch falls on survivors, in two parts, a bar a row of the table.
+    """How far networks fall on survivors, against their accuracy, a panel a rule.
 
-    ``rule, survivors, difficulty`` (how far the backbone falls on the same images), ``mismatch`` (how much
-    further the branch falls) with ``low`` and ``high``: points; ``branch``.
+    ``rule, survivors`` (their number) and the columns of ``survivors.falls_on_survivors``; the last row of a
+    rule is the branch.
     """
-    figure, axes = plt.subplots(figsize=(10, 1.6 + 0.95 * len(table)), layout="constrained")
-    fall, places = table["difficulty"] + table["mismatch"], range(len(table))
-    axes.barh(places, table["difficulty"], color=GREEN, height=0.6, label="difficulty: the backbone's fall")
-    further = "mismatch: how much further the branch falls (bar: 95 %)"
-    axes.barh(places, table["mismatch"], left=table["difficulty"], color=BLUE, height=0.3, label=further)
-    reach = [table["mismatch"] - table["low"], table["high"] - table["mismatch"]]
-    axes.errorbar(fall, places, xerr=reach, fmt="none", ecolor=INK, capsize=6, lw=2)
-    _number_parts(axes, table)
-    names = [f"{row.rule}\n{row.survivors:,} survivors" for row in table.itertuples()]
-    axes.set_yticks(places, names, fontsize=12)
-    axes.set_xlabel("points of accuracy lost, from all images to survivors", fontsize=12)
-    first = f"Branch {table['branch'].iloc[0]} loses {fall.iloc[0]:.1f} points on its survivors"
-    axes.set_title(f"{first}; the backbone loses {table['difficulty'].iloc[0]:.1f} on the same", fontsize=13)
-    furthest = table["difficulty"] + table[["mismatch", "high"]].max(axis=1).clip(lower=0)
-    lowest, highest = fall.fillna(0).min(), furthest.fillna(0).max()  # nan: a rule that leaves no survivors
-    axes.set(xlim=(min(0, 1.1 * lowest), max(1, 1.12 * highest)), ylim=(len(table) - 0.4, -0.6))
-    axes.grid(axis="y", visible=False)
-    axes.legend(loc="upper center", bbox_to_anchor=(0.45, -0.28), ncols=2, fontsize=11)
+    figure, panels = panels_of(table, "rule", (5.6, 4.4), sharey=True)
+    for rule, rows, axes in panels:
+        branch, others, line = rows.iloc[-1], rows.iloc[:-1], rows.sort_values("accuracy")
+        axes.plot(line["accuracy"], line["expected"], "--", color=GREEN)
+        axes.plot(others["accuracy"], others["fall"], "o", color=GREEN)
+        reach = [[branch["beyond"] - branch["low"]], [branch["high"] - branch["beyond"]]]
+        axes.errorbar(branch["accuracy"], branch["fall"], reach, fmt="s", color=BLUE, capsize=4)
+        for row in rows.itertuples():
+            look = {"color": BLUE, "ha": "right"} if row.network == branch["network"] else {"color": GREEN}
+            words = {"xytext": (-7 if "ha" in look else 6, 4), "textcoords": "offset points", "fontsize": 10}
+            axes.annotate(row.network, (row.accuracy, row.fall), **words, **look)
+        told = "falls by {fall:.1f} points".format(**branch)
+        if np.isfinite(branch["beyond"]):  # narrower networks have been measured
+            axes.legend([axes.lines[0]], ["a network of that accuracy"], loc="lower left")
+            told = "{beyond:+.1f} from the line ({low:+.1f} to {high:+.1f})".format(**branch)
+        axes.set(xlabel="accuracy on all test images (%)", ylabel="points lost on survivors")
+        axes.set_title(f"{rule}\n{branch['network']}: {told}")
+        axes.margins(x=0.3, y=0.15)
     return figure
-
-
-def _number_parts(axes: Axes, table: pd.DataFrame) -> None:
-    words = {"va": "center", "fontsize": 13, "weight": "bold"}
-    for place, row in enumerate(table.itertuples()):
-        axes.annotate(f"{row.difficulty:.1f}", (row.difficulty / 2, place), ha="center", color="white", **words)
-        end = row.difficulty + max(row.mismatch, row.high, 0)
-        offset = {"xytext": (10, 0), "textcoords": "offset points"}
-        axes.annotate(f"{row.mismatch:+.1f}", (end, place), color=BLUE, **offset, **words)
 
 
 @drawn_from_table

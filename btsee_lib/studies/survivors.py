@@ -4,6 +4,7 @@ The shift is the difference between all images and the survivors that earlier br
 (claim 1 of arXiv 2509.08318); training on survivors is the paper's answer to it (claim 2).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -17,7 +18,7 @@ from btsee_lib.calibration import Terms, confidence_and_class
 from btsee_lib.config import BoostingParameters
 from btsee_lib.features import Features, SplitFeatures
 from btsee_lib.trees import BranchTree, margin_names
-from btsee_lib.uncertainty import interval, ratio_interval
+from btsee_lib.uncertainty import image_weights, interval, ratio_interval
 
 # The columns of a table of gains without rows: all branches behind the first are closed.
 GAIN = "seed branch train_survivors test_survivors boosted_accuracy independent_accuracy gain".split()
@@ -79,6 +80,62 @@ def class_mix_shift(labels: Tensor, met: Tensor, resamples: int = 1000, seed: in
     at_random = distance(generator.multivariate_hypergeometric(everyone, number, resamples))
     low, high = interval(again, 0.95)
     return MixShift(float(distance(counts)), float(low), float(high), float(np.quantile(at_random, 0.975)))
+
+
+def falls_on_survivors(
+    right: dict[str, np.ndarray], met: np.ndarray, resamples: int = 1000, seed: int = 0
+) -> pd.DataFrame:
+    """How far networks fall from all images to those met, and how far one of their accuracy would.
+
+    The weaker a network, the further it falls on images that are hard. So the last one, a branch, is held
+    against a straight line through the others, which no branch stands before: what lies above it is a fall
+    that its strength does not explain.
+
+    Parameters
+    ----------
+    right : bool (N,) for each network, the branch last.
+    met : bool (N,), the images that reach the branch.
+
+    Returns
+    -------
+    DataFrame
+        ``network, accuracy`` (%), and in points ``fall``, ``expected`` (the line), ``beyond`` and its 95 %
+        bootstrap interval over images, ``low, high``. From ``expected`` on nan without two other networks.
+    """
+    accuracy, fall, expected = _falls(right, met, resamples, seed)
+    low, high = interval((fall - expected)[1:], 0.95)
+    columns = {"accuracy": accuracy[0], "fall": fall[0], "expected": expected[0]}
+    table = pd.DataFrame({"network": list(right)} | columns)
+    return table.assign(beyond=table["fall"] - table["expected"], low=low, high=high)
+
+
+def beyond_over_seeds(
+    of_seeds: Sequence[tuple[dict[str, np.ndarray], np.ndarray]], resamples: int = 1000, seed: int = 0
+) -> tuple[float, float, float]:
+    """How far the branches of several seeds lie above the line on average, with its 95 % interval over images.
+
+    Parameters
+    ----------
+    of_seeds : for each seed what ``falls_on_survivors`` takes, on the same images.
+    """
+    parts = [_falls(*each, resamples, seed) for each in of_seeds]
+    beyond = np.mean([(fall - expected)[:, -1] for _, fall, expected in parts], axis=0)
+    return float(beyond[0]), *map(float, interval(beyond[1:], 0.95))
+
+
+def _falls(
+    right: dict[str, np.ndarray], met: np.ndarray, resamples: int, seed: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Accuracy (%), fall and what the line expects (points), (1 + resamples, networks); as measured first."""
+    weights = np.vstack([np.ones(len(met), int), image_weights(len(met), resamples, seed)])
+    answers = np.stack(list(right.values()), axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        accuracy = 100 * (weights @ answers) / len(met)
+        fall = accuracy - 100 * ((weights * met) @ answers) / (weights @ met)[:, None]
+        centre = accuracy[:, :-1].mean(1, keepdims=True)
+        slope = ((accuracy - centre) * fall)[:, :-1].sum(1) / ((accuracy - centre)[:, :-1] ** 2).sum(1)
+        expected = fall[:, :-1].mean(1, keepdims=True) + slope[:, None] * (accuracy - centre)
+    return accuracy, fall, expected
 
 
 @dataclass(frozen=True)

@@ -209,25 +209,25 @@ def survivors_as_list(*arguments):
     return survivors_of(*arguments).tolist()
 
 
-def mismatch(branch_right, backbone_right, survivors):
+def further_fall(branch_right, backbone_right, survivors):
     falls = [each.double().mean() - each[survivors].double().mean() for each in (branch_right, backbone_right)]
     return 100 * (falls[0] - falls[1])
 
 
-def mismatch_in_float32(branch_right, backbone_right, survivors):
+def further_fall_in_float32(branch_right, backbone_right, survivors):
     falls = [each.float().mean() - each[survivors].float().mean() for each in (branch_right, backbone_right)]
     return float(100 * (falls[0] - falls[1]))
 
 
-def mismatch_as_share(*arguments):
-    return mismatch(*arguments) / 100
+def further_fall_as_share(*arguments):
+    return further_fall(*arguments) / 100
 
 
-def mismatch_unsigned(*arguments):
-    return abs(mismatch(*arguments))
+def further_fall_unsigned(*arguments):
+    return abs(further_fall(*arguments))
 
 
-def mismatch_on_survivors_only(branch_right, backbone_right, survivors):
+def further_fall_on_survivors_only(branch_right, backbone_right, survivors):
     return 100 * (backbone_right[survivors].double().mean() - branch_right[survivors].double().mean())
 
 
@@ -727,7 +727,7 @@ SOLUTIONS = {
     "recall": [recall],
     "reduction": [reduction],
     "survivors": [survivors_of],
-    "mismatch": [mismatch, mismatch_in_float32],
+    "further_fall": [further_fall, further_fall_in_float32],
     "boost_one_branch": [boost_one_branch],
     "threshold": [threshold],
     "shortfall": [shortfall],
@@ -789,10 +789,10 @@ WRONG = {
         survivors_as_floats: "of type torch.float32, wanted a tensor of type torch.bool",
         survivors_as_list: "of type bool, wanted a tensor of type torch.bool",
     },
-    "mismatch": {
-        mismatch_as_share: "yours returns 0.25, wanted 25",
-        mismatch_unsigned: "then it is below zero",
-        mismatch_on_survivors_only: "the branch falls by 50 points",
+    "further_fall": {
+        further_fall_as_share: "yours returns 0.25, wanted 25",
+        further_fall_unsigned: "then it is below zero",
+        further_fall_on_survivors_only: "the branch falls by 50 points",
     },
     "boost_one_branch": {
         boost_on_all: "(trained on) yours returns [True, True, True, True, True], wanted [True, True",
@@ -938,7 +938,7 @@ def data(splits, features, cascade_case, independent, terms, backbone, request):
         "recall": (valid.predicted, valid.labels, len(splits.classes)),
         "reduction": (torch.tensor([0.4, 0.3, 0.1, 0.2]), cost),
         "survivors": (confidence, predicted, outputs[3][0]),
-        "mismatch": (*right, sure < 0.5),
+        "further_fall": (*right, sure < 0.5),
         "boost_one_branch": (logits, {1: everyone, 2: everyone}, valid.labels, [-0.1, -0.1], terms),
         "threshold": (confidence, predicted, valid.labels, bars, 5),
         "shortfall": (named, test.labels, bars),

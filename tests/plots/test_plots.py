@@ -69,9 +69,13 @@ def covariance_shift():
 
 
 def fall_on_survivors():
-    names = ["rule", "survivors", "branch", "difficulty", "mismatch", "low", "high"]
-    rows = [("CPM", 1600, 2, 12.0, 1.5, 0.5, 2.5), ("one threshold", 1700, 2, 20.0, -1.0, -2.0, 0.2)]
-    return pd.DataFrame(rows, columns=names)
+    names = ["network", "accuracy", "fall", "expected", "beyond", "low", "high"]
+    parts = []
+    for rule, more in {"CPM": 1.5, "one threshold": -1.0}.items():
+        rows = [("width 8", 90.0, 14.0, 14.0, 0.0, -1.0, 1.0), ("backbone", 94.0, 10.0, 10.0, 0.0, -1.0, 1.0)]
+        rows.append(("branch 2", 92.0, 12.0 + more, 12.0, more, more - 1, more + 1))
+        parts.append(pd.DataFrame(rows, columns=names).assign(rule=rule, survivors=1600))
+    return pd.concat(parts, ignore_index=True)
 
 
 def threshold_search():
@@ -277,10 +281,16 @@ PANELS |= {
     "equal_compute": 3,
     "equal_margins": 2,
 }
-PANELS |= {"branch_kinds": 3, "learning_curves": 3, "scheme_effort": 4, "gains_by_images": 2}
+PANELS |= {
+    "fall_on_survivors": 2,
+    "branch_kinds": 3,
+    "learning_curves": 3,
+    "scheme_effort": 4,
+    "gains_by_images": 2,
+}
 # A panel for each data set that has been measured.
 PANELS |= {"scheme_standings": 2, "scheme_pairs": 2, "scheme_rules": 2, "scheme_levers": 2}
-PANELS |= {"scheme_offers": 2, "scheme_fronts": 2}
+PANELS |= {"scheme_offers": 2, "scheme_fronts": 2, "gains_over_networks": 2}
 PANELS |= {"exit_times": 2, "time_against_macs": 2, "throughput": 2, "static_networks": 2, "scaling": 4}
 
 
@@ -299,6 +309,10 @@ def legend(axes):
 
 def written(axes):
     return [text.get_text() for text in axes.texts]
+
+
+def same_colour_of_text(text, colour):
+    return to_rgba(text.get_color()) == to_rgba(colour)
 
 
 def same_colour(artist, colour):
@@ -385,13 +399,17 @@ def test_a_class_that_never_leaves_has_no_threshold_to_show(figure_of):
     assert len(cells) == 9
 
 
-def test_the_fall_on_survivors_is_difficulty_and_then_mismatch(figure_of):
-    (axes,) = panels(figure_of("fall_on_survivors"))
-    difficulty, mismatch = ([bar for bar in axes.patches if same_colour(bar, each)] for each in (GREEN, BLUE))
-    assert [bar.get_width() for bar in difficulty] == [12.0, 20.0]
-    assert [(bar.get_x(), bar.get_width()) for bar in mismatch] == [(12.0, 1.5), (20.0, -1.0)]
-    assert written(axes) == ["12.0", "+1.5", "20.0", "-1.0"]
-    assert title(axes) == "Branch 2 loses 13.5 points on its survivors; the backbone loses 12.0 on the same"
+def test_the_fall_of_a_branch_is_told_by_its_distance_from_the_line_of_networks(figure_of):
+    first, second = panels(figure_of("fall_on_survivors"))
+    assert title(first) == "CPM\nbranch 2: +1.5 from the line (+0.5 to +2.5)"
+    assert title(second) == "one threshold\nbranch 2: -1.0 from the line (-2.0 to +0.0)"
+    for axes, fall in ((first, 13.5), (second, 11.0)):
+        line, networks, branch = axes.lines[:3]
+        assert line.get_xydata().tolist() == [[90, 14], [92, 12], [94, 10]]
+        assert networks.get_xydata().tolist() == [[90, 14], [94, 10]]
+        assert branch.get_xydata().tolist() == [[92, fall]]
+        assert written(axes) == ["width 8", "backbone", "branch 2"]
+        assert same_colour_of_text(axes.texts[-1], BLUE) and same_colour_of_text(axes.texts[0], GREEN)
 
 
 def test_one_class_is_promised_at_its_bar_and_delivered_where_it_leaves(figure_of):
@@ -413,10 +431,12 @@ def test_a_class_without_survivors_is_promised_on_all_images_alone(figure_of):
     assert legend(promised) == ["all images: lets out from 0.7000", "bar: 85.0 %"]
 
 
-def test_without_survivors_there_is_no_fall_to_draw(figure_of):
-    parts = ["difficulty", "mismatch", "low", "high"]
-    (axes,) = panels(figure_of("fall_on_survivors", fall_on_survivors().assign(**dict.fromkeys(parts, np.nan))))
-    assert axes.get_xlim() == (0, 1)
+def test_without_networks_the_fall_of_a_branch_is_told_alone(figure_of):
+    parts = ["expected", "beyond", "low", "high"]
+    table = fall_on_survivors().assign(**dict.fromkeys(parts, np.nan))
+    first, second = panels(figure_of("fall_on_survivors", table))
+    assert title(first) == "CPM\nbranch 2: falls by 13.5 points"
+    assert legend(first) == legend(second) == []
 
 
 def test_broken_promises_are_counted_among_those_that_can_break(figure_of):

@@ -189,3 +189,61 @@ def test_where_all_branches_behind_the_first_are_closed_a_table_without_rows_has
     assert len(found.table) == 0
     assert list(found.table.columns) == [name for name in full.columns if name not in ("m1", "m2")]
     assert not any(each.any() for each in found.met.values())
+
+
+def right_on(met, of_met, of_others):
+    """Answers of a network: it is right on so many of the images met, and on so many of the others."""
+    right = np.zeros(len(met), bool)
+    for where, number in ((met, of_met), (~met, of_others)):
+        right[np.flatnonzero(where)[:number]] = True
+    return right
+
+
+MET = np.arange(1000) < 400
+ALONE = {
+    "narrow": right_on(MET, 240, 540),
+    "backbone": right_on(MET, 300, 580),
+}  # they fall by 18 and 13 points
+
+
+def test_a_branch_on_the_line_of_networks_falls_as_far_as_its_accuracy_explains():
+    branch = right_on(MET, 270, 560)
+    found = survivors.falls_on_survivors(ALONE | {"branch 2": branch}, MET).set_index("network")
+    assert found["accuracy"].tolist() == pytest.approx([78, 88, 83])
+    assert found["fall"].tolist() == pytest.approx([18, 13, 15.5])
+    assert found.loc["branch 2", "beyond"] == pytest.approx(0)
+    assert found["low"].lt(0.01).all() and found["high"].gt(-0.01).all()
+
+
+def test_a_branch_of_the_same_accuracy_that_errs_where_it_is_met_falls_further():
+    worse = right_on(MET, 240, 590)  # as many right as above
+    found = survivors.falls_on_survivors(ALONE | {"branch 2": worse}, MET).set_index("network").loc["branch 2"]
+    assert (found["accuracy"], found["fall"]) == pytest.approx((83, 23))
+    assert found["expected"] == pytest.approx(15.5)
+    assert 0 < found["low"] < found["beyond"] == pytest.approx(7.5)
+
+
+def test_the_line_is_that_of_least_squares():
+    alone = ALONE | {"third": right_on(MET, 280, 500)}
+    found = survivors.falls_on_survivors(alone | {"branch 2": right_on(MET, 200, 500)}, MET)
+    line = np.polynomial.Polynomial.fit(found["accuracy"][:3], found["fall"][:3], 1)
+    assert found["expected"].tolist() == pytest.approx(line(found["accuracy"].to_numpy()).tolist())
+
+
+def test_without_other_networks_or_without_survivors_nothing_can_be_expected():
+    branch = right_on(MET, 270, 560)
+    alone = survivors.falls_on_survivors({"backbone": ALONE["backbone"], "branch 2": branch}, MET)
+    assert alone["fall"].tolist() == pytest.approx([13, 15.5])
+    assert alone[["expected", "beyond", "low", "high"]].isna().all(axis=None)
+    nobody = survivors.falls_on_survivors(ALONE | {"branch 2": branch}, np.zeros(1000, bool))
+    assert nobody[["fall", "beyond", "low", "high"]].isna().all(axis=None)
+
+
+def test_over_seeds_the_distance_from_the_line_is_the_mean():
+    branches = [right_on(MET, 240, 590), right_on(MET, 270, 560)]
+    of_seeds = [(ALONE | {"branch 2": branch}, MET) for branch in branches]
+    mean, low, high = survivors.beyond_over_seeds(of_seeds)
+    assert mean == pytest.approx((7.5 + 0) / 2)
+    assert low < mean < high
+    alone = survivors.falls_on_survivors(*of_seeds[0]).iloc[-1]
+    assert survivors.beyond_over_seeds(of_seeds[:1]) == pytest.approx(tuple(alone[["beyond", "low", "high"]]))
