@@ -31,7 +31,7 @@ from btsee_lib.evaluation import (
 from btsee_lib.exit_rules import EXIT_RULES
 from btsee_lib.features import load_features, store_features
 from btsee_lib.schemes import SCHEMES, Scheme
-from btsee_lib.studies.exit_rules import sweep_rules
+from btsee_lib.studies.rule_sweep import sweep_rules
 from btsee_lib.training import new_trained_backbone
 from btsee_lib.trees import BranchTree, tree_of
 

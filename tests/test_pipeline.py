@@ -266,8 +266,18 @@ def test_figures_are_redrawn_from_the_tables_alone(clone, tmp_path):
 
 
 def test_own_pictures_and_other_parameters_go_through_all_notebooks(clone, tmp_path):
-    """Three classes in colour under other values of all keys, and thirty grey ones, at the same time."""
-    started = []
+    """Three classes in colour under other values of all keys, thirty grey ones, and a profile, all at a time.
+
+    The profile is the README's for few pictures, with all that it changes; the rest is of toy size. Its
+    pictures are so easy that all may leave at branch 1.
+    """
+    started, few = [], tmp_path / "few"
+    copy_of_the_repository(few)
+    write_pictures(few / "pictures", [70, 60, 70], (40, 30, 3))
+    change_params(few, TOY | {"data": {}})
+    run_in(few, sys.executable, "-m", "btsee_lib.pipeline", "profile", "few-pictures")
+    home = few / "reports" / "few-pictures"
+    started.append(start_repro(home, few))
     for name, shape in (("three", (24, 24, 3)), ("thirty", (20, 20))):
         folder = tmp_path / name
         copy_of_the_repository(folder)
@@ -282,6 +292,11 @@ def test_own_pictures_and_other_parameters_go_through_all_notebooks(clone, tmp_p
         assert (made / "06_deployment" / "model" / "cascade.onnx").is_file()
         executed = {path.stem for path in (tmp_path / name / "reports" / "solutions").glob("*.ipynb")}
         assert executed == set(NOTEBOOKS)
+    executed = {path.stem for path in (home / "solutions").glob("*.ipynb")}
+    assert executed == set(NOTEBOOKS) - set(MAIN_ONLY.values())
+    assert (home / "model" / "cascade.onnx").is_file()
+    assert json.loads((home / "metrics.json").read_text())["backbone.test_accuracy"] > 90
+    assert np.load(few / "artifacts" / "few-pictures" / "features" / "valid_branch1.npy").shape[0] < 50
 
 
 # The tests below change the clone, each in a way that the next one does not mind.

@@ -106,8 +106,7 @@ def rivals(table: pd.DataFrame) -> Figure:
     for row in static[static["width"].notna()].itertuples():
         place = (100 * row.reduction, row.drop)
         axes.annotate(f"width {row.width:.0f}", place, (6, -12), textcoords="offset points", color=ORANGE)
-    title = "Lower is better: cascades against networks that are simply narrower"
-    frame_of_drops(axes, title, loc="upper left")
+    frame_of_drops(axes, "Lower is better: cascades against networks that are narrower", loc="upper left")
     return figure
 
 
@@ -115,7 +114,7 @@ def rivals(table: pd.DataFrame) -> Figure:
 def class_exits(table: pd.DataFrame) -> Figure:
     """Where the images of each class leave (``evaluation.class_exits``)."""
     grid = 100 * table.pivot(index="class", columns="exit", values="share").sort_values(1, ascending=False)
-    figure, axes = plt.subplots(figsize=(6.4, 4.4))
+    figure, axes = plt.subplots(figsize=(6.4, max(4.4, 0.2 * len(grid))))
     grid = grid.set_axis([f"branch {b}" for b in grid.columns[:-1]] + ["backbone"], axis=1)
     heat_map(axes, grid, ".0f", "test images of the class (%)", vmin=0, vmax=100)
     axes.set(xlabel="", ylabel="", title="Where the images of each class leave")

@@ -12,7 +12,7 @@ from btsee_lib.plots.style import BLUE, BRANCH_COLOURS, GREY, INK, ORANGE, PALE,
 
 @drawn_from_table
 def threshold_search(table: pd.DataFrame) -> Figure:
-    """Precision above each confidence, with bar and threshold (``exit_rules.search_table``)."""
+    """Precision above each confidence, with bar and threshold (``rule_sweep.search_table``)."""
     figure, panels = panels_of(table, "class", (4.6, 3.8))
     low = 100 * table["precision"].quantile(0.02)
     for name, rows, axes in panels:
@@ -33,10 +33,10 @@ def threshold_search(table: pd.DataFrame) -> Figure:
 
 @drawn_from_table
 def thresholds(table: pd.DataFrame) -> Figure:
-    """Heat map of the thresholds of all classes and branches (``exit_rules.threshold_table``)."""
+    """Heat map of the thresholds of all classes and branches (``rule_sweep.threshold_table``)."""
     grid = table.pivot(index="class", columns="branch", values="threshold").loc[table["class"].unique()]
     never = ~np.isfinite(grid)
-    figure, axes = plt.subplots(figsize=(5.6, 4.6))
+    figure, axes = plt.subplots(figsize=(5.6, max(4.6, 0.2 * len(grid))))
     heat_map(axes, grid.mask(never), ".2f", "confidence needed to leave", vmin=0.2, vmax=1)
     axes.set_facecolor(PALE)  # of cells that have no threshold
     for row, column in np.argwhere(never.to_numpy()):
@@ -71,7 +71,7 @@ def margin_effect(table: pd.DataFrame) -> Figure:
 def one_class(table: pd.DataFrame) -> Figure:
     """One class at one branch: what is promised on valid, and what is delivered on test.
 
-    A row a confidence and group, all images before survivors: those of ``exit_rules.search_table``, ``group``,
+    A row a confidence and group, all images before survivors: those of ``rule_sweep.search_table``, ``group``,
     ``branch``, and of test ``exits``, ``delivered`` (their precision), ``low`` and ``high``.
     """
     look = {"layout": "constrained", "width_ratios": (3, 2), "sharey": True}
@@ -174,14 +174,10 @@ def kept_promises(table: pd.DataFrame) -> Figure:
 
 @drawn_from_table
 def rules(table: pd.DataFrame) -> Figure:
-    """Drop against reduction for exit rules, with intervals (``exit_rules.sweep_rules``)."""
+    """Drop against reduction for exit rules, with intervals (``rule_sweep.sweep_rules``)."""
     figure, axes = plt.subplots(figsize=(8, 4.6))
-    labels = {
-        "CPM": "CPM: a threshold per class",
-        "confidence": "one threshold: confidence",
-        "difference of two": "one threshold: difference of the two largest",
-        "entropy": "one threshold: entropy",
-    }
+    bare = ("confidence", "difference of two", "entropy")
+    labels = {"CPM": "CPM: a threshold per class"} | {name: f"one threshold: {name}" for name in bare}
     curves = {rule: rows.sort_values("reduction") for rule, rows in table.groupby("rule", sort=False)}
     for (rule, rows), colour in zip(curves.items(), RULE_COLOURS, strict=False):
         curve_of_drops(axes, rows, colour, labels.get(rule, rule))

@@ -9,7 +9,7 @@ from matplotlib.patches import Rectangle
 from btsee_lib.evaluation import BTS_EE, CALIBRATION_ALONE
 from btsee_lib.plots.panels import curve_of_drops, frame_of_drops, gain_map, headline, heat_map, panels_of
 from btsee_lib.plots.style import BESIDE, BLUE, GREEN, GREY, INK, ORANGE, RULE_COLOURS, drawn_from_table
-from btsee_lib.studies.other_ways import best_offers, both_ways, drop_at_equal_compute
+from btsee_lib.studies.other_ways import best_offers, both_ways, drop_at_equal_compute, of_middle_drop
 
 
 @drawn_from_table
@@ -132,9 +132,8 @@ def _heat_by_rule(axes: Axes, rows: pd.DataFrame, values: str, digits: str, name
 @drawn_from_table
 def scheme_offers(table: pd.DataFrame) -> Figure:
     """What schemes save on test under each rule, for the middle drop of those allowed (``offers``)."""
-    drops = sorted(table["max_drop"].unique())
-    allowed = drops[len(drops) // 2]
-    table = table[table["max_drop"] == allowed].assign(saved=lambda rows: 100 * rows["reduction"])
+    table = of_middle_drop(table).assign(saved=lambda rows: 100 * rows["reduction"])
+    allowed = table["max_drop"].iloc[0]
     figure, panels = panels_of(table, "data_set", (7, 4.6), columns=1)
     for data_set, rows, axes in panels:
         grid = _heat_by_rule(axes, rows, "saved", ".1f", "MACs saved (%)")
@@ -160,6 +159,26 @@ def scheme_fronts(table: pd.DataFrame) -> Figure:
         drops = drop_at_equal_compute(rows)["drop"]
         told = f"the paper's way loses {drops.iloc[-1] - drops.iloc[0]:.1f} points more than the best"
         frame_of_drops(axes, f"{data_set}: {told}", **BESIDE)
+    return figure
+
+
+@drawn_from_table
+def gains_over_networks(table: pd.DataFrame) -> Figure:
+    """Gain of schemes and rules over narrower networks (``rivals.against_networks``, ``data_set``)."""
+    figure, panels = panels_of(table, "data_set", (6.5, 3.6), beside=2.5, columns=1)
+    for data_set, of_data_set, axes in panels:
+        pairs = of_data_set.groupby(["training", "rule"], sort=False)
+        colours = dict(zip(of_data_set["training"].unique()[::-1], (INK, BLUE, ORANGE), strict=False))
+        lines = dict(zip(of_data_set["rule"].unique()[::-1], ("--", "-"), strict=False))  # the paper's last
+        for place, ((training, rule), rows) in enumerate(pairs):
+            saved, mean, colour = 100 * rows["reduction"], rows["gain"].iloc[-1], colours[training]
+            if place in (0, pairs.ngroups - 1):  # the best ones, and the paper's
+                axes.fill_between(saved, rows["low"], rows["high"], color=colour, alpha=0.15, lw=0)
+            axes.plot(saved, rows["gain"], lines[rule], color=colour, label=f"{training}, {rule}: {mean:+.2f}")
+        axes.axhline(0, color=INK, lw=1)
+        axes.set(xlabel="computation saved (% of the backbone's MACs)", ylabel="accuracy gained (points)")
+        axes.set_title(f"{data_set}: above 0 the cascade is ahead of a network that is simply narrower")
+        axes.legend(title="scheme, rule: mean up to half saved", **BESIDE)
     return figure
 
 

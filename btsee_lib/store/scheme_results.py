@@ -17,7 +17,8 @@ from btsee_lib.schemes import SCHEMES
 from btsee_lib.store import artefacts, results
 from btsee_lib.store.code import digests_of_code
 from btsee_lib.store.measured import keep_comparison
-from btsee_lib.studies import effort, levers, other_ways
+from btsee_lib.store.rival_results import measured_rivals
+from btsee_lib.studies import effort, levers, other_ways, rivals
 from btsee_lib.studies.survivors import survivors_of
 from btsee_lib.trees import BranchTree, of_scheme, tree_of
 
@@ -45,13 +46,15 @@ def measure_other_ways() -> None:
     decisions = evaluate_configurations(trees, stored, cost, parameters, calibrations=[SURVIVORS], **at_rungs)
     under_rules = other_ways.under_rules(trees, stored, cost, parameters)
     others = evaluate_configurations([*independent, *short], stored, cost, parameters, **at_rungs)
+    offered = other_ways.offers(under_rules, evaluation)
     tables = {
         "configurations": decisions.table,
         "standings": other_ways.standings(decisions, evaluation),
         "pairs": other_ways.who_beats_whom(decisions, evaluation),
         "levers": levers.other_levers(others, evaluation),
         "rules": other_ways.by_rule(under_rules),
-        "offers": other_ways.offers(under_rules, evaluation),
+        "offers": offered,
+        "networks": rivals.against_networks(under_rules, offered, measured_rivals(splits), evaluation),
         "training": pd.concat([_table(_name(*call), "training") for call in calls]),
         "effort": pd.concat([_table(_effort_name(name), "effort") for name in SCHEMES]),
     }

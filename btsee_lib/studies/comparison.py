@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 
 from btsee_lib import evaluation
+from btsee_lib.config import EvaluationParameters
 from btsee_lib.decisions import Decisions
-from btsee_lib.evaluation import BASELINE, BTS_EE, TIES, Cell, cells_of, configuration_columns, of_cell
+from btsee_lib.evaluation import BASELINE, BTS_EE, TIES, Cell, configuration_columns, mean_over_seeds, of_cell
 from btsee_lib.uncertainty import image_weights, interval
 
 AT_ONCE = 1000  # draws, each of which weighs all images: their memory is bounded, however many there are
@@ -71,6 +72,24 @@ def _averaged(decisions: Decisions, weights: np.ndarray, of_seeds: np.ndarray) -
     return drop, 1 - averaged(decisions.cost) / decisions.backbone_cost
 
 
+def averaged_and_drawn(
+    parameters: EvaluationParameters, *decisions: Decisions
+) -> tuple[pd.DataFrame, Resamples]:
+    """Average decisions on the same images over their seeds, and draw the same images for all.
+
+    Of those with equally many seeds the same ones are drawn, too.
+
+    Returns
+    -------
+    averaged : ``mean_over_seeds`` of all, one below the other, ``with_intervals``.
+    drawn : its rows as columns.
+    """
+    parts = [bootstrap(each, parameters.resamples, parameters.seed) for each in decisions]
+    drawn = Resamples(*(np.hstack([getattr(each, name) for each in parts]) for name in ("drop", "reduction")))
+    averaged = pd.concat([mean_over_seeds(each.table) for each in decisions], ignore_index=True)
+    return with_intervals(averaged, drawn, parameters.confidence), drawn
+
+
 def with_intervals(mean_table: pd.DataFrame, drawn: Resamples, confidence: float) -> pd.DataFrame:
     """Add ``drop_low, drop_high, reduction_low, reduction_high`` to the seed-averaged table."""
     result = mean_table.copy()
@@ -86,6 +105,7 @@ def gain(
     other: np.ndarray,
     confidence: float,
     points: int = 25,
+    within: tuple[float, float] = (-np.inf, np.inf),
 ) -> pd.DataFrame:
     """Accuracy that one curve gains over another at the same reduction.
 
@@ -97,17 +117,18 @@ def gain(
     ----------
     averaged : seed-averaged table with ``drop`` and ``reduction``; ``drawn`` has its rows as columns.
     baseline, other : positions of the rows of the two curves.
+    within : the least and the largest reduction to look at, of those that both reach.
 
     Returns
     -------
     DataFrame
         ``reduction, gain, low, high`` (points; positive: ``other`` is more accurate). The last row,
-        with a nan reduction, is the average over the grid.
+        with a nan reduction, is the average over the grid. All nan if there is no reduction to look at.
     """
     reduction, drop = averaged["reduction"].to_numpy(), averaged["drop"].to_numpy()
-    start = max(reduction[rows].min() for rows in (baseline, other))
-    end = min(reduction[rows].max() for rows in (baseline, other))
-    grid = np.linspace(start, end, points)
+    start = max(within[0], *(reduction[rows].min() for rows in (baseline, other)))
+    end = min(within[1], *(reduction[rows].max() for rows in (baseline, other)))
+    grid = np.linspace(start, end, points) if start <= end else np.full(points, np.nan)
 
     def along_grid(reduction: np.ndarray, drop: np.ndarray) -> np.ndarray:
         curves = [evaluation.interpolated(grid, reduction[rows], drop[rows]) for rows in (baseline, other)]
@@ -144,17 +165,10 @@ def gains_at_equal_compute(averaged: pd.DataFrame, drawn: Resamples, confidence:
     """What each cell gains over the baseline, front against front: ``gain`` with the cell's names."""
     parts = [
         gain_at_equal_compute(averaged, drawn, BASELINE, cell, confidence).assign(**cell._asdict())
-        for cell in cells_of(averaged)
+        for cell in evaluation.cells_of(averaged)
         if cell != BASELINE
     ]
     return pd.concat(parts, ignore_index=True)
-
-
-def together(*parts: tuple[pd.DataFrame, Resamples]) -> tuple[pd.DataFrame, Resamples]:
-    """Put seed-averaged tables, and what was drawn for them from equal images and seeds, into one of each."""
-    tables, drawn = zip(*parts, strict=True)
-    samples = {name: np.hstack([getattr(each, name) for each in drawn]) for name in ("drop", "reduction")}
-    return pd.concat(tables, ignore_index=True), Resamples(**samples)
 
 
 def at_equal_drop(

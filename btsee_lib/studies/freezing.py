@@ -12,9 +12,9 @@ from btsee_lib.calibration import SURVIVORS
 from btsee_lib.config import EvaluationParameters
 from btsee_lib.data.splits import Splits
 from btsee_lib.decisions import Decisions
-from btsee_lib.evaluation import CALIBRATION_ALONE, Cell, mean_over_seeds
+from btsee_lib.evaluation import CALIBRATION_ALONE, Cell
 from btsee_lib.features import Features, SplitFeatures
-from btsee_lib.studies.comparison import bootstrap, front_rows, gain, together, with_intervals
+from btsee_lib.studies.comparison import averaged_and_drawn, front_rows, gain
 from btsee_lib.trees import BranchTree, TrainedBranch, tree_of
 from btsee_lib.uncertainty import image_weights, interval
 
@@ -48,14 +48,9 @@ def fronts_beside(
     curves : the members of both fronts, with intervals; drops are those from the frozen backbone.
     gains : what the joint network gains, see ``comparison.gain``; the seeds of the branches are drawn too.
     """
-    parts = [
-        (mean_over_seeds(each.table), bootstrap(each, parameters.resamples, parameters.seed))
-        for each in (frozen, against(joint, frozen.backbone_correct))
-    ]
-    every, drawn = together(*parts)
+    every, drawn = averaged_and_drawn(parameters, frozen, against(joint, frozen.backbone_correct))
     members = front_rows(every, CALIBRATION_ALONE, JOINT)
-    curves = with_intervals(every, drawn, parameters.confidence)
-    return curves.loc[np.concatenate(members)], gain(every, drawn, *members, parameters.confidence)
+    return every.loc[np.concatenate(members)], gain(every, drawn, *members, parameters.confidence)
 
 
 def exits_beside(
@@ -78,6 +73,5 @@ def exits_beside(
     difference = 100 * (right_jointly - right)
     weights = image_weights(len(labels), parameters.resamples, parameters.seed) / len(labels)
     low, high = interval(weights @ difference.T, parameters.confidence)
-    exits = range(1, len(joint) + 1)
-    table = pd.DataFrame({"exit": exits, "frozen": right.mean(1), "joint": right_jointly.mean(1)})
-    return table.assign(gain=difference.mean(1), low=low, high=high)
+    exits = {"exit": range(1, len(joint) + 1), "frozen": right.mean(1), "joint": right_jointly.mean(1)}
+    return pd.DataFrame(exits).assign(gain=difference.mean(1), low=low, high=high)

@@ -5,9 +5,9 @@ import pandas as pd
 from btsee_lib.calibration import SURVIVORS
 from btsee_lib.config import EvaluationParameters
 from btsee_lib.decisions import Decisions
-from btsee_lib.evaluation import BASELINE, CALIBRATION_ALONE, Cell, mean_over_seeds
+from btsee_lib.evaluation import BASELINE, CALIBRATION_ALONE, Cell
 from btsee_lib.schemes.scheme import Head, Scheme
-from btsee_lib.studies.comparison import bootstrap
+from btsee_lib.studies.comparison import averaged_and_drawn
 from btsee_lib.studies.other_ways import GAIN, RIVAL, gain_over
 
 SHORT = "a quarter of the visits"  # the least of ``effort.EFFORTS``
@@ -26,8 +26,7 @@ def other_levers(decisions: Decisions, parameters: EvaluationParameters) -> pd.D
         ``lever, choice``, and what the choice gains over the rival at equal compute: ``gain`` (points),
         ``gain_low, gain_high``.
     """
-    averaged = mean_over_seeds(decisions.table)
-    drawn = bootstrap(decisions, parameters.resamples, parameters.seed)
+    averaged, drawn = averaged_and_drawn(parameters, decisions)
     cells = {("visits", SHORT): Cell(SHORT, SURVIVORS), ("calibration", "on all images"): BASELINE}
     rows = [
         {"lever": lever, "choice": choice}

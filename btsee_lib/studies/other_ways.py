@@ -17,9 +17,9 @@ from btsee_lib.cost import CostModel
 from btsee_lib.decisions import Decisions
 from btsee_lib.evaluation import BTS_EE, CALIBRATION_ALONE, Cell, cells_of, mean_over_seeds, on_front, recommend
 from btsee_lib.features import Features
-from btsee_lib.studies.comparison import Resamples, bootstrap, gain_at_equal_compute, knob_names, with_intervals
+from btsee_lib.studies import comparison
 from btsee_lib.studies.effort import middle_rung
-from btsee_lib.studies.exit_rules import sweep_rules
+from btsee_lib.studies.rule_sweep import sweep_rules
 from btsee_lib.trees import BranchTree, margin_columns
 
 GAIN = ["gain", "gain_low", "gain_high"]
@@ -40,11 +40,10 @@ def standings(
         ``.._low, .._high``; and ``gain, gain_low, gain_high``: points of accuracy at equal compute, front
         against front. What belongs to a configuration is nan where none keeps the drop on valid.
     """
-    drawn = bootstrap(decisions, parameters.resamples, parameters.seed)
-    averaged = with_intervals(mean_over_seeds(decisions.table), drawn, parameters.confidence)
+    averaged, drawn = comparison.averaged_and_drawn(parameters, decisions)
     best = recommend(averaged, parameters.max_drops).set_index([*Cell._fields, "max_drop"])
     on_test = [f"{name}{end}" for name in ("drop", "reduction") for end in ("", "_low", "_high")]
-    told, rows = [*knob_names(averaged), "valid_reduction", *on_test], []
+    told, rows = [*comparison.knob_names(averaged), "valid_reduction", *on_test], []
     for cell in cells_of(averaged):
         ahead = gain_over(averaged, drawn, cell, rival, parameters.confidence)
         for max_drop in parameters.max_drops:
@@ -55,10 +54,10 @@ def standings(
 
 
 def gain_over(
-    averaged: pd.DataFrame, drawn: Resamples, cell: Cell, rival: Cell, confidence: float
+    averaged: pd.DataFrame, drawn: comparison.Resamples, cell: Cell, rival: Cell, confidence: float
 ) -> dict[str, float]:
     """The mean gain of a cell over the rival at equal compute: the columns ``GAIN``."""
-    mean = gain_at_equal_compute(averaged, drawn, rival, cell, confidence).iloc[-1]
+    mean = comparison.gain_at_equal_compute(averaged, drawn, rival, cell, confidence).iloc[-1]
     return dict(zip(GAIN, mean[["gain", "low", "high"]], strict=True))
 
 
@@ -72,7 +71,7 @@ def who_beats_whom(
     that wide: it ends at the worst of them.
     """
     averaged = mean_over_seeds(decisions.table)
-    drawn = bootstrap(decisions, resamples, parameters.seed)
+    drawn = comparison.bootstrap(decisions, resamples, parameters.seed)
     pairs = list(itertools.combinations(averaged["training"].unique(), 2))
     confidence = 1 - (1 - parameters.confidence) / len(pairs)
     rows = [
@@ -141,9 +140,19 @@ def offers(decisions: Decisions, parameters: EvaluationParameters) -> pd.DataFra
     DataFrame
         As ``standings`` returns it, with ``rule`` in place of ``calibration``.
     """
-    cells = replace(decisions, table=decisions.table.rename(columns={"rule": "calibration"}))
-    found = standings(cells, parameters, RIVAL)
+    found = standings(in_cells(decisions), parameters, RIVAL)
     return found.rename(columns={"calibration": "rule"})
+
+
+def in_cells(decisions: Decisions) -> Decisions:
+    """Name decisions of ``under_rules`` so that a scheme with its rule is a cell of the comparisons."""
+    return replace(decisions, table=decisions.table.rename(columns={"rule": "calibration"}))
+
+
+def of_middle_drop(offered: pd.DataFrame) -> pd.DataFrame:
+    """Of ``offers`` the rows of the middle one of the allowed drops."""
+    drops = sorted(offered["max_drop"].unique())
+    return offered[offered["max_drop"] == drops[len(drops) // 2]]
 
 
 def best_offers(offered: pd.DataFrame) -> pd.DataFrame:
@@ -164,10 +173,7 @@ def best_curves(tables: dict[str, pd.DataFrame], number: int = 5) -> pd.DataFram
     DataFrame
         Rows of ``rules``, the best scheme and rule first, the paper's last; members picked on valid.
     """
-    offered = tables["offers"]
-    drops = sorted(offered["max_drop"].unique())
-    of_middle = offered[offered["max_drop"] == drops[len(drops) // 2]]
-    best = of_middle.nlargest(number, "valid_reduction")
+    best = of_middle_drop(tables["offers"]).nlargest(number, "valid_reduction")
     pairs = dict.fromkeys([*zip(best["training"], best["rule"], strict=True), (BTS_EE.training, "CPM")])
     curves = tables["rules"].set_index(["training", "rule"])
     parts = [curves.loc[[pair]] for pair in pairs]

@@ -1,17 +1,20 @@
 """The simplest rival of a cascade: a narrower network that never stops early, at several widths."""
 
-from typing import NamedTuple
+import itertools
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
 from btsee_lib.config import EvaluationParameters
 from btsee_lib.decisions import Decisions
-from btsee_lib.evaluation import BTS_EE, CALIBRATION_ALONE, Cell, mean_over_seeds
-from btsee_lib.studies.comparison import bootstrap, front_rows, gain, together, with_intervals
+from btsee_lib.evaluation import BTS_EE, CALIBRATION_ALONE, Cell
+from btsee_lib.studies.comparison import Resamples, averaged_and_drawn, front_rows, gain
+from btsee_lib.studies.other_ways import best_offers, in_cells, of_middle_drop
 
 STATIC = Cell("static", "none")  # beside the cells of cascades
 CASCADES = (BTS_EE, CALIBRATION_ALONE)
+HALF = 0.5  # of the computation: up to where gains are averaged
 
 
 def packed(right: np.ndarray) -> str:
@@ -50,32 +53,66 @@ def decisions_of(networks: pd.DataFrame, cascades: Decisions) -> Decisions:
     )
 
 
-class Beside(NamedTuple):
-    """Cascades and narrower networks beside each other.
+def beside_networks(
+    networks: pd.DataFrame, cascades: Decisions, parameters: EvaluationParameters
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Set fronts of cascades beside the line that joins the networks, from the same draws of images.
 
-    ``curves``: the members of the fronts of the cascades, and the networks, with intervals and ``width``;
-    ``gains``: ``training, calibration`` of the cascades and the columns of ``comparison.gain``.
+    Returns
+    -------
+    curves : the members of the fronts, and the networks, with intervals and ``width``.
+    gains : ``training, calibration`` and the columns of ``comparison.gain``.
     """
-
-    curves: pd.DataFrame
-    gains: pd.DataFrame
-
-
-def beside_networks(networks: pd.DataFrame, cascades: Decisions, parameters: EvaluationParameters) -> Beside:
-    """Set fronts of cascades beside the line that joins the networks, from the same draws of images."""
-    alone = decisions_of(networks, cascades)
-    (averaged, drawn), static = (
-        (mean_over_seeds(each.table), bootstrap(each, parameters.resamples, parameters.seed))
-        for each in (cascades, alone)
-    )
-    every, drawn_of_all = together((averaged, drawn), static)
-    line = every.index[every["training"] == STATIC.training].to_numpy()
-    members = dict(zip(CASCADES, front_rows(averaged, *CASCADES), strict=True))
+    every, drawn, line, fronts = _with_networks(networks, cascades, parameters, CASCADES)
     gains = [
-        gain(every, drawn_of_all, line, rows, parameters.confidence).assign(**cell._asdict())
-        for cell, rows in members.items()
+        gain(every, drawn, line, front, parameters.confidence).assign(**cell._asdict())
+        for cell, front in fronts.items()
     ]
-    drawn_rows = np.concatenate([*members.values(), line])
-    curves = with_intervals(every, drawn_of_all, parameters.confidence).loc[drawn_rows]
+    curves = every.loc[np.concatenate([*fronts.values(), line])]
     widths = dict(zip(networks["macs"], networks["width"], strict=True))
-    return Beside(curves.assign(width=curves["macs"].map(widths)), pd.concat(gains, ignore_index=True))
+    return curves.assign(width=curves["macs"].map(widths)), pd.concat(gains, ignore_index=True)
+
+
+def _with_networks(
+    networks: pd.DataFrame, cascades: Decisions, parameters: EvaluationParameters, cells: Sequence[Cell]
+) -> tuple[pd.DataFrame, Resamples, np.ndarray, dict[Cell, np.ndarray]]:
+    """Averages and draws of all; positions of the rows of the networks' line, and of each cell's front."""
+    every, drawn = averaged_and_drawn(parameters, cascades, decisions_of(networks, cascades))
+    line = every.index[every["training"] == STATIC.training].to_numpy()
+    return every, drawn, line, dict(zip(cells, front_rows(every, *cells), strict=True))
+
+
+def against_networks(
+    under_rules: Decisions, offered: pd.DataFrame, networks: pd.DataFrame, parameters: EvaluationParameters
+) -> pd.DataFrame:
+    """What schemes under rules gain at equal computation over the line that joins networks and backbone.
+
+    The scheme and the rule that save most on valid for the middle one of the allowed drops; and beside them
+    independent branches, the paper's, and CPM: each scheme under each rule, so that the two are told apart.
+
+    Parameters
+    ----------
+    under_rules, offered : of ``other_ways.under_rules`` and ``other_ways.offers``.
+    networks : a row a network: ``width, macs, right``.
+
+    Returns
+    -------
+    DataFrame
+        ``training, rule``, the best ones first and the paper's last, and the columns of ``comparison.gain``,
+        from where a network was trained and all these cascades are. Rows with a nan reduction are means from
+        there, over all that is saved and ``up_to`` ``HALF``. No rows if there are no ``networks``.
+    """
+    if networks.empty:
+        return pd.DataFrame(columns=["reduction", "gain", "low", "high", "training", "rule", "up_to"])
+    best = best_offers(of_middle_drop(offered)).iloc[0]
+    others = dict.fromkeys([best["training"], CALIBRATION_ALONE.training])
+    schemes = [*(name for name in others if name != BTS_EE.training), BTS_EE.training]
+    cells = [Cell(*pair) for pair in itertools.product(schemes, dict.fromkeys([best["rule"], "CPM"]))]
+    every, drawn, line, fronts = _with_networks(networks, in_cells(under_rules), parameters, cells)
+    widest = 1 - networks["macs"].max() / under_rules.backbone_cost
+    least, parts = max(widest, *(every.loc[each, "reduction"].min() for each in fronts.values())), []
+    for cell, front in fronts.items():
+        for up_to, rows in ((1.0, slice(None)), (HALF, slice(-1, None))):
+            told = gain(every, drawn, line, front, parameters.confidence, within=(least, up_to)).iloc[rows]
+            parts.append(told.assign(training=cell.training, rule=cell.calibration, up_to=up_to))
+    return pd.concat(parts, ignore_index=True)

@@ -1,5 +1,6 @@
 import dataclasses
 import itertools
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -287,12 +288,31 @@ def test_more_drop_never_saves_less_along_a_front_that_is_not_smooth():
     assert read[-1] == pytest.approx(0.6)
 
 
-def test_tables_that_are_put_together_keep_their_columns_of_resamples(decisions, drawn):
+def test_decisions_of_several_kinds_are_averaged_and_drawn_with_the_same_images_and_seeds(decisions, drawn):
+    table = decisions.table
+    first = (table["training"] == "independent").to_numpy()
+    others = table[~first].rename(columns={"m1": "knob"})
+    parts = [
+        Decisions(rows, decisions.correct[mine], decisions.cost[mine], decisions.backbone_correct, 400)
+        for mine, rows in ((first, table[first]), (~first, others))
+    ]
+    parameters = SimpleNamespace(resamples=RESAMPLES, seed=7, confidence=0.9)
+    averaged, joined = comparison.averaged_and_drawn(parameters, *parts)
+    assert np.allclose(joined.drop, drawn.drop, atol=1e-4)
+    assert np.allclose(joined.reduction, drawn.reduction, atol=1e-6)
+    assert averaged["drop"].tolist() == mean_over_seeds(table)["drop"].tolist()
+    assert averaged["m1"].isna().tolist() == [False] * 6 + [True] * 6
+    low, high = np.quantile(joined.drop, [0.05, 0.95], axis=0)
+    assert np.allclose(averaged[["drop_low", "drop_high"]].T, [low, high])
+
+
+def test_a_gain_can_be_looked_at_within_a_stretch(decisions, drawn):
     averaged = mean_over_seeds(decisions.table)
-    first, last = averaged.iloc[:5], averaged.iloc[5:].drop(columns="m1")
-    parts = [Resamples(drawn.drop[:, rows], drawn.reduction[:, rows]) for rows in (slice(5), slice(5, None))]
-    table, joined = comparison.together((first, parts[0]), (last, parts[1]))
-    assert (joined.drop == drawn.drop).all()
-    assert (joined.reduction == drawn.reduction).all()
-    assert table["drop"].tolist() == averaged["drop"].tolist()
-    assert table["m1"].isna().tolist() == [False] * 5 + [True] * 7
+    base, other = (of_cell(averaged, cell).index.to_numpy() for cell in CELLS[:2])
+    whole = comparison.gain(averaged, drawn, base, other, 0.9)
+    start, end = whole["reduction"].iloc[[8, 16]]
+    part = comparison.gain(averaged, drawn, base, other, 0.9, points=9, within=(start, end))
+    pd.testing.assert_frame_equal(part.iloc[:-1], whole.iloc[8:17].reset_index(drop=True))
+    assert part["gain"].iloc[-1] == pytest.approx(part["gain"].iloc[:-1].mean())
+    nothing = comparison.gain(averaged, drawn, base, other, 0.9, within=(2, 3))
+    assert nothing[["gain", "low", "high"]].isna().all(axis=None)

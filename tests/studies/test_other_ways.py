@@ -152,6 +152,12 @@ def test_a_row_under_rules_is_of_the_scheme_whose_branches_ran(some_features, pa
     assert both["training"].unique().tolist() == ["independent", "better"]
 
 
+def test_the_middle_drop_is_one_of_those_allowed():
+    offered = pd.DataFrame({"max_drop": [2.0, 0.5, 1.0, 1.0], "training": list("abcd")})
+    assert other_ways.of_middle_drop(offered)["training"].tolist() == ["c", "d"]
+    assert other_ways.of_middle_drop(offered[:2])["training"].tolist() == ["a"]
+
+
 def curves(*cells):
     rows = [(name, "CPM", saved, drop) for name, points in cells for saved, drop in points]
     table = pd.DataFrame(rows, columns=["training", "rule", "reduction", "drop"])
