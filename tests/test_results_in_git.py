@@ -65,11 +65,13 @@ def test_what_a_lecturer_is_told_of_the_results_is_what_they_say():
         "three quarters lie behind the exit": round(4 * stages[1:].sum() / stages.sum()) == 3,
         "It is two in three": round(numbers["data.nearest_mean_accuracy"], -1) == 70,
         "of the clearest tenth more than nine in ten": numbers["data.accuracy_clearest_tenth"] > 90,
-        "on neither data set can such a mismatch be told from zero": all(
-            each["shift.beyond_low"] < 0 < each["shift.beyond_high"] for each in (numbers, natural)
+        "nothing that shows is left on Fashion-MNIST, and six tenths of a point on CIFAR-10": (
+            numbers["shift.beyond_low"] < 0 < numbers["shift.beyond_high"]
+            and round(natural["shift.beyond"], 1) == 0.6
+            and natural["shift.beyond_low"] > 0
         ),
         "fall further than the backbone too, the weaker the further": (
-            trained_alone.sort_values("accuracy")["fall"].is_monotonic_decreasing and len(trained_alone) == 5
+            trained_alone.sort_values("accuracy")["fall"].is_monotonic_decreasing and len(trained_alone) == 6
         ),
         "would fall by 12 as well (Fashion-MNIST: 15)": [
             round(each["shift.fall_expected"]) for each in (natural, numbers)
@@ -120,20 +122,23 @@ def test_what_notebooks_say_of_cifar_10_is_what_its_results_say():
     alone = tables["fall_on_survivors"].query("rule.str.startswith('CPM')").tail(2)
     behind = beside[beside["reduction"].isna()].set_index("training")[["gain", "low", "high"]].T
     told = {
-        ("03_boosted_branches", "On CIFAR-10 it is *d*, but not for the reason"): natural["shift.further_low"]
+        ("03_boosted_branches", "On CIFAR-10 it is *d*, but hardly for the reason"): natural[
+            "shift.further_low"
+        ]
         > 0,
-        ("03_boosted_branches", "branch 2 is the weaker network by six points"): round(
-            alone["accuracy"].diff().iloc[-1]
-        )
-        == -6,
-        ("03_boosted_branches", "neither here nor on CIFAR-10"): alone["low"].iloc[-1]
-        < 0
-        < alone["high"].iloc[-1],
-        ("03_boosted_branches", "On CIFAR-10 it does under one of three, by one point, and on average"): (
-            (by_seed["low"] > 0).sum() == 1
-            and round(by_seed.loc[by_seed["low"].idxmax(), "beyond"]) == 1
-            and natural["shift.beyond_low"] < 0 < natural["shift.beyond_high"]
+        ("03_boosted_branches", "branch 2 is the weaker network by six points"): (
+            round(alone["accuracy"].diff().iloc[-1]) == -6
+        ),
+        (
+            "03_boosted_branches",
+            "under two of three, on average by 0.6 points (0.2 to 1.1): a small part of the",
+        ): (
+            ((by_seed["low"] > 0).sum(), len(by_seed), round(natural["shift.further"])) == (2, 3, 5)
+            and [round(natural[f"shift.beyond{end}"], 1) for end in ("", "_low", "_high")] == [0.6, 0.2, 1.1]
             and natural["shift.beyond"] == pytest.approx(by_seed["beyond"].mean(), abs=1e-3)
+        ),
+        ("05_evaluation", "Against one of the same accuracy six tenths of a point are left"): (
+            round(natural["shift.beyond"], 1) == 0.6 and natural["shift.beyond_low"] > 0
         ),
         ("04_class_precision_margin", "On CIFAR-10 it is *d*"): min(short["full", "2"], short["full", "3"])
         > 10,
