@@ -123,6 +123,7 @@ figures: profile  ## draw the figures again from the tables in git, without trai
 
 explorer: setup  ## write docs/explorer.html, sliders over the trained branches, from the artefacts that are there
 	@python -m btsee_lib.pipeline explorer
+	@python -m btsee_site.still
 
 site: setup  ## notebooks, README, lesson plan and explorer as pages in site/ that open from disk
 	@python -m btsee_site

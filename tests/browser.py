@@ -3,15 +3,14 @@
 import html
 import json
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
-needs_browser = pytest.mark.skipif(CHROMIUM is None, reason=f"none of {', '.join(NAMES)} is installed")
+from btsee_site.still import BROWSERS, CHROMIUM, OPTIONS
+
+needs_browser = pytest.mark.skipif(CHROMIUM is None, reason=f"none of {', '.join(BROWSERS)} is installed")
 # The last module of the page; what it finds is read back from the page's text.
 REPORT = """
 <script type="module">
@@ -30,10 +29,8 @@ def found_in_browser(folder: Path, page: str, script: str):
     """Open a page with a script after it, and return what the script returns, through JSON."""
     path = folder / "page.html"
     path.write_text(page + REPORT.format(script=script))
-    options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]
-    options.append("--virtual-time-budget=120000")  # what the page waits for comes before the text is read
     profile = f"--user-data-dir={folder / 'browser'}"
-    command = [CHROMIUM, *options, profile, "--dump-dom", path.as_uri()]
+    command = [CHROMIUM, *OPTIONS, profile, "--dump-dom", path.as_uri()]
     for _ in range(3):  # on a busy machine the page's time may be up before the script has ended
         text = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True).stdout
         found = re.search(r'<pre id="found">(.*?)</pre>', text, re.DOTALL)
