@@ -91,7 +91,7 @@ lint: setup  ## style
 	ruff check .
 	ruff format --check .
 
-unit: data  ## unit tests (about two minutes)
+unit: data  ## unit tests (about seven minutes)
 	pytest -n 2 --dist loadfile
 
 pipeline: clone data  ## the whole pipeline at toy size in temporary clones
@@ -113,7 +113,7 @@ verify: clone data  ## run everything again from scratch in a copy and compare t
 	rm -rf $(COPY)
 	git clone --quiet . $(COPY)
 	ln -s "$(CURDIR)/data" $(COPY)/data
-	rm -rf $(addprefix $(COPY)/$(REPORTS)/measured/,backbone static_backbone studies)
+	rm -rf $(addprefix $(COPY)/$(REPORTS)/measured/,backbone static_backbone studies cascades own_visits)
 	@$(if $(PROFILE),cd $(COPY) && python -m btsee_lib.pipeline profile $(PROFILE))
 	cd $(COPY)/$(HOME_OF) && PYTHONPATH="$(CURDIR)/$(COPY)" dvc repro --force
 	@cd $(HOME_OF) && python -m btsee_lib.pipeline verify $(COPY)

@@ -22,7 +22,6 @@ from btsee_lib.deployment.onnx_export import export
 from btsee_lib.features import load_features, store_features
 from btsee_lib.schemes import SCHEMES
 from btsee_lib.store import artefacts, code, fewer_images_results, own_visits, results, scheme_results
-from btsee_lib.store.results import read_tree, write_tree
 from btsee_lib.training import train_backbone
 from btsee_lib.trees import tree_of
 
@@ -220,14 +219,11 @@ def boosted_tree(features, branch_parameters, boosting_parameters, once_for_all_
 
 
 @pytest.fixture(scope="session")
-def trees(independent, boosted_tree, tmp_path_factory):
-    """The trees of one seed, first the independent one, as they are stored and read again."""
-    found = []
-    for scheme, trained in (("independent", independent), ("boosted", boosted_tree)):
-        folder = tmp_path_factory.mktemp(scheme)
-        write_tree(folder, tree_of(scheme, 0, trained))
-        found.append(read_tree(folder, scheme, 0))
-    return found
+def trees(independent, boosted_tree):
+    """The trees of one seed, first the independent one."""
+    return [
+        tree_of(scheme, 0, each) for scheme, each in (("independent", independent), ("boosted", boosted_tree))
+    ]
 
 
 @pytest.fixture(scope="session")

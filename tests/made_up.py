@@ -36,3 +36,14 @@ def paths_of(margins):
 def answers(labels, strength, generator):
     """Logits that are the surer of the label the greater the strength, with noise."""
     return strength * one_hot(labels, CLASSES) + torch.randn(len(labels), CLASSES, generator=generator)
+
+
+def assert_equal_trees(first, second):
+    """Fail unless two trees hold the same branches, with the same weights and answers."""
+    assert (first.scheme, first.seed) == (second.scheme, second.seed)
+    assert first.nodes.equals(second.nodes)
+    assert list(first.logits) == list(second.logits)
+    assert all(torch.equal(first.logits[name], second.logits[name]) for name in first.logits)
+    for state, other in zip(first.states, second.states, strict=True):
+        assert list(state) == list(other)
+        assert all(torch.equal(state[name], other[name]) for name in state)

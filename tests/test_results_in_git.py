@@ -421,12 +421,57 @@ def test_a_kept_network_is_of_the_recipe_and_the_code_that_stand_here(folder):
     assert made_from["parameters"] == {
         name: SECTIONS[name](**sections[name]).model_dump() for name in ("data", "compute", "backbone")
     }
-    held = json.loads((folder / "fingerprint.json").read_text())["sha256"]
-    assert held == {
+    assert_whole(folder)
+
+
+def assert_whole(folder):
+    """Fail unless a kept artefact holds just the files that were written, unaltered."""
+    assert json.loads((folder / "fingerprint.json").read_text())["sha256"] == {
         path.name: hashlib.sha256(path.read_bytes()).hexdigest()
         for path in folder.iterdir()
         if path.name != "fingerprint.json"
     }
+
+
+@pytest.mark.parametrize("kind", ["cascades", "own_visits"])
+def test_kept_branches_are_of_the_parameters_and_the_code_that_stand_here(home, kind):
+    """Others would lie here unused, and everybody would train for themselves."""
+    sections = yaml.safe_load(
+        (home.parent / "params.yaml" if home == ROOT / "reports" else home / "params.yaml").read_text()
+    )
+    branches, boosting = (SECTIONS[name](**sections[name]) for name in ("branches", "boosting"))
+    for scheme, seed in itertools.product(PAPERS, boosting.seeds):
+        folder = home / "measured" / kind / f"{scheme}_seed_{seed}"
+        made_from = json.loads((folder / "fingerprint.json").read_text())["made_from"]
+        assert made_from["parameters"] == {
+            "branches": branches.model_dump(),
+            "boosting": boosting.model_dump() | {"seeds": [seed]},
+        }
+        # Head and scheme of both stand in one module; visits of their own in another.
+        modules = ["btsee_lib.boosting", type(SCHEMES[scheme]).__module__]
+        modules += ["btsee_lib.schemes.visits"] if kind == "own_visits" else []
+        assert made_from["code"] == {k: v for each in modules for k, v in digests_of_code(each).items()}
+        assert_whole(folder)
+
+
+def test_kept_branches_are_those_that_notebook_03_published_and_trained_alike(home, numbers):
+    published = pd.read_csv(home / "tables" / "trained_branches.csv")
+    for (scheme, seed), expected in published.groupby(["training", "seed"]):
+        kept = pd.read_csv(home / "measured" / "cascades" / f"{scheme}_seed_{seed}" / "nodes.csv")
+        rows = expected.drop(columns="seed").reset_index(drop=True)
+        pd.testing.assert_frame_equal(kept.reindex(columns=rows.columns), rows, check_dtype=False)
+    assert numbers["boosting.agreement_of_independent"] == numbers["boosting.agreement_by_hand"] == 100
+
+
+def test_the_readme_tells_how_much_of_the_branches_git_keeps():
+    told = re.search(
+        r"weights of all trained branches \((\d+) MB; of CIFAR-10 (\d+) MB\)", (ROOT / "README.md").read_text()
+    )
+    for home, megabytes in zip((ROOT / "reports", ROOT / "reports" / "cifar-10"), told.groups(), strict=True):
+        files = [
+            path for kind in ("cascades", "own_visits") for path in (home / "measured" / kind).rglob("*.pt")
+        ]
+        assert round(sum(path.stat().st_size for path in files) / 1e6) == int(megabytes)
 
 
 @pytest.mark.parametrize("home", HOMES, ids=lambda home: home.name)

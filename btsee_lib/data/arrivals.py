@@ -48,6 +48,11 @@ class Arrivals:
         """One if every image is grey, else three."""
         return 1 if self.grey == len(self.rows) else 3
 
+    @property
+    def passed_over(self) -> int:
+        """The files that were left out for another reason than damage."""
+        return self.left_out.total() - len(self.unreadable)
+
 
 def take_in(source: Path, folder: Path, image_size: int | None) -> Arrivals:
     """Read all pictures of a folder or an archive once.

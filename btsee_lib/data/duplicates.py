@@ -45,9 +45,10 @@ def duplicate_table(splits: Splits) -> pd.DataFrame:
     """
     sets, tables = [getattr(splits, split) for split in SPLITS], []
     for split, each in zip(SPLITS, sets, strict=True):
-        names = "" if each.names is None else np.char.decode(each.names)
-        columns = {"split": split, "position": np.arange(len(each)), "name": names}
-        tables.append(pd.DataFrame(columns | {"label": np.array(splits.classes)[each.labels]}))
+        columns = {"split": split, "position": np.arange(len(each))}
+        columns["name"] = "" if each.names is None else np.char.decode(each.names)
+        columns["label"] = np.array(splits.classes)[each.labels]
+        tables.append(pd.DataFrame(columns))
     images = pd.concat(tables, ignore_index=True)
     first, later = np.array(duplicates(*sets), dtype=int).reshape(-1, 2).T
     before = images.iloc[first].reset_index(drop=True).add_prefix("first_")

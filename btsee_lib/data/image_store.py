@@ -111,7 +111,8 @@ def load(folder: Path) -> Splits:
         images, labels, names = (np.load(path, mmap_mode="c") for path in paths)
         sets.append(ImageSet(torch.from_numpy(images), torch.from_numpy(labels), names))
     statistics = channel_statistics(sets[0].images)
-    return Splits(*sets, tuple(note["classes"]), *statistics, note["source"], note["counts"]["copies_in_test"])
+    copies = note["counts"]["copies_in_test"]
+    return Splits(*sets, tuple(note["classes"]), *statistics, note["source"], copies_in_test=copies)
 
 
 def _make(partial: Path, source: Path, recipe: dict[str, Any]) -> None:
@@ -131,7 +132,7 @@ def _make(partial: Path, source: Path, recipe: dict[str, Any]) -> None:
         "grey_converted": arrivals.grey if arrivals.channels == 3 else 0,
         "copies_in_test": copies,
         "under_two_labels": int(images.groupby("digest")["label"].nunique().gt(1).sum()),
-        "passed_over": arrivals.left_out.total() - len(arrivals.unreadable),
+        "passed_over": arrivals.passed_over,
         "unreadable": arrivals.unreadable,
     }
     note = {

@@ -15,10 +15,11 @@ import yaml
 from btsee_lib.config import params, read_yaml
 from btsee_lib.experiment import current_experiment
 from btsee_lib.pipeline.publishing import CLAIMS
-from btsee_lib.store.artefacts import kept, write_whole
+from btsee_lib.store.artefacts import kept
 from btsee_lib.store.backbone_artefact import recipe
 from btsee_lib.store.measured import BACKBONES, measured_backbones
 from btsee_lib.store.results import load_data
+from btsee_lib.store.tables import write_whole
 from btsee_lib.studies.claims import REPRODUCED
 
 OTHERS = 4  # backbones beside the experiment's own

@@ -35,12 +35,18 @@ CONFIGURATIONS = 4_096
 BRANCHES = {"resnet18": 3}  # of each backbone that is known without the tables
 # Of data sets that are the same everywhere, classes, pixels a side and images of the smaller one of train and
 # valid; of one's own, only reading them tells.
-PUBLISHED = {"fashion-mnist": (10, 28, 10_000), "cinic-10": (10, 32, 90_000)}
-PUBLISHED |= {"cifar-10": (10, 32, 10_000), "cifar-100": (100, 32, 10_000)}
+PUBLISHED = {
+    "fashion-mnist": (10, 28, 10_000),
+    "cinic-10": (10, 32, 90_000),
+    "cifar-10": (10, 32, 10_000),
+    "cifar-100": (100, 32, 10_000),
+}
 # Which data sets take a key, and names known without the tables, which have torch behind them.
 TAKEN_BY = {"path": ("cinic-10", "cifar-10", "cifar-100", "folder"), "image_size": ("cinic-10", "folder")}
-NAMES = {"data": ((*PUBLISHED, "folder"), "btsee_lib.data.sets:DATA_SETS")}
-NAMES |= {"backbone": (tuple(BRANCHES), "btsee_lib.backbone:BACKBONES")}
+NAMES = {
+    "data": ((*PUBLISHED, "folder"), "btsee_lib.data.sets:DATA_SETS"),
+    "backbone": (tuple(BRANCHES), "btsee_lib.backbone:BACKBONES"),
+}
 
 
 def check() -> None:

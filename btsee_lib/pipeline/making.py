@@ -6,7 +6,8 @@ from tqdm import tqdm
 
 from btsee_lib.store import artefacts, deployment_results, own_visits, results, studies
 
-KEPT = ("backbone", deployment_results.STATIC, "studies")  # of what takes longest, what is small
+# Of what takes longest, what is small; so are the weights of the branches.
+KEPT = ("backbone", deployment_results.STATIC, "studies")
 
 
 def fetch_data() -> None:
@@ -35,6 +36,7 @@ def make_artefacts() -> None:
 
 def keep_in_git() -> None:
     """Copy what takes longest to where it is kept in git; whoever runs the same takes it over from there."""
-    for name in KEPT:
+    trees = [each.name for each in (*results.tree_artefacts(), *own_visits.tree_artefacts())]
+    for name in (*KEPT, *trees):
         artefacts.keep(name)
         print(f"kept: {name}")

@@ -151,6 +151,7 @@ def clean(notebook: "NotebookNode") -> "NotebookNode":
     """Remove what differs between two equal runs: times, random ids, progress bars, and where text was cut."""
     from nbconvert.preprocessors.coalescestreams import CoalesceStreamsPreprocessor  # it takes a while
 
+    joined = CoalesceStreamsPreprocessor()
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
     notebook.metadata = {"kernelspec": kernel, "language_info": {"name": "python"}}
     for number, cell in enumerate(notebook.cells):
@@ -158,5 +159,5 @@ def clean(notebook: "NotebookNode") -> "NotebookNode":
         cell.metadata = {key: cell.metadata[key] for key in KEPT if cell.metadata.get(key)}
         if cell.cell_type == "code":
             cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
-            CoalesceStreamsPreprocessor().preprocess_cell(cell, {}, number)
+            joined.preprocess_cell(cell, {}, number)
     return notebook

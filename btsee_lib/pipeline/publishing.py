@@ -12,8 +12,9 @@ from btsee_lib.compute import set_up_torch
 from btsee_lib.experiment import current_experiment
 from btsee_lib.pipeline.notebooks import source_of, sources
 from btsee_lib.plots import FIGURES
-from btsee_lib.store.artefacts import folder_of, read_table, write_whole
+from btsee_lib.store.artefacts import folder_of
 from btsee_lib.store.reports import CONDITIONS, METRICS, conditions, read_numbers
+from btsee_lib.store.tables import read_table, write_whole
 
 APART = ("08_paper_scale", "10_time")  # of one machine: their numbers have a file of their own
 CLAIMS = "claims.csv"

@@ -16,7 +16,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import torch
 from pydantic import BaseModel
 
@@ -30,8 +29,6 @@ from btsee_lib.store.code import digests_of_code, short_digest
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-# Columns of names and of digests.
-TEXTS = {"class", "label", "name", "first_label", "first_name", "made_from", "right"}
 FINGERPRINT = "fingerprint.json"
 
 
@@ -207,37 +204,6 @@ def load_tensors(path: Path) -> dict[str, Any]:
         return torch.load(path, weights_only=True)
     except Exception:
         raise ArtefactError(f"{path} cannot be read: delete it and run 'dvc repro'") from None
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file under another name first, so that it is whole whenever it is read, or the old one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
-
-
-def read_table(path: Path) -> pd.DataFrame:
-    """Read a table; names of classes and pictures stay text, be they ``None``, ``NA`` or ``001``.
-
-    Raises
-    ------
-    ArtefactError
-        If the file is empty: a table without columns has one line.
-    """
-    try:
-        columns = pd.read_csv(path, nrows=0).columns
-    except pd.errors.EmptyDataError:
-        if path.stat().st_size:
-            return pd.DataFrame()
-        raise ArtefactError(f"{path} is empty: take it back from git, or delete it and make it again") from None
-    texts = TEXTS | ({"predicted"} if "label" in columns else set())
-    return pd.read_csv(path, dtype=dict.fromkeys(texts, str), keep_default_na=False, na_values=[""])
-
-
-def read_tables(folder: Path) -> dict[str, pd.DataFrame]:
-    """Read all tables of a folder, by their names."""
-    return {path.stem: read_table(path) for path in sorted(folder.glob("*.csv"))}
 
 
 def _read_fingerprint(folder: Path) -> dict[str, Any]:

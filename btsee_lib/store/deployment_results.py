@@ -28,6 +28,7 @@ from btsee_lib.experiment import current_experiment
 from btsee_lib.features import Features
 from btsee_lib.store import artefacts
 from btsee_lib.store.backbone_artefact import STATIC, ensure_narrower
+from btsee_lib.store.tables import read_tables
 
 TABLES = ("latency", "throughput", "exit_times", "latency_by_exit", "machine")
 
@@ -91,7 +92,7 @@ def make_timings(models: dict[str, Model], published: str, images: np.ndarray) -
     inputs = [STATIC, f"cascades/{BTS_EE.training}_seed_{params('boosting').seeds[0]}"]
     here = {"machine": processor(), "onnxruntime": onnxruntime.__version__}
     made_from = artefacts.fingerprint(sections, measurements, inputs, **here)
-    return artefacts.read_tables(artefacts.ensure("timings", made_from, make))
+    return read_tables(artefacts.ensure("timings", made_from, make))
 
 
 def measured_here(models: dict[str, Model], published: str, images: np.ndarray) -> dict[str, pd.DataFrame]:
@@ -104,7 +105,7 @@ def measured_here(models: dict[str, Model], published: str, images: np.ndarray) 
 
 def recorded_timings() -> dict[str, pd.DataFrame] | None:
     """The times that the pipeline published, of whatever machine; None if they are of other parameters."""
-    found = artefacts.read_tables(current_experiment().reports / "tables")
+    found = read_tables(current_experiment().reports / "tables")
     if not set(TABLES) <= set(found):
         return None
     told = dict(zip(found["machine"]["name"], found["machine"]["value"], strict=True))

@@ -18,6 +18,8 @@ from btsee_lib.store import artefacts, own_visits, results
 from btsee_lib.store.code import digests_of_code
 from btsee_lib.store.measured import keep_comparison
 from btsee_lib.store.studies import make_studies, studies_made_from
+from btsee_lib.store.tables import read_tables
+from btsee_lib.store.tree_artefact import TreeArtefact
 from btsee_lib.studies import branch_design, effort, fewer_images, parts
 from btsee_lib.trees import BranchTree, TrainedBranch
 
@@ -53,7 +55,7 @@ def _curves(part: float) -> pd.DataFrame:
 
     expected = _of_part(studies_made_from(), part)
     folder = artefacts.ensure(f"{NAME}/curves_{part:g}", expected, make)
-    return artefacts.read_tables(folder)["learning_curves"]
+    return read_tables(folder)["learning_curves"]
 
 
 def _of_part(made_from: dict, part: float) -> dict:
@@ -72,4 +74,6 @@ def _tree(part: float, scheme: str, seed: int) -> BranchTree:
 
     expected = _of_part(own_visits.made_from(scheme, seed, shares), part)
     expected |= {"behind": [list(rung) for rung in rungs]}
-    return results.kept_tree(f"{NAME}/{scheme}_seed_{seed}_part_{part:g}", expected, scheme, seed, train)
+    name = f"{NAME}/{scheme}_seed_{seed}_part_{part:g}"
+    tree = TreeArtefact(name, expected, scheme, seed, results.FEATURES)
+    return tree.ensure(train, results.load_stored_features)

@@ -9,8 +9,9 @@ from btsee_lib.data.splits import Splits
 from btsee_lib.disk import replace_folder
 from btsee_lib.errors import ArtefactError
 from btsee_lib.experiment import current_experiment
-from btsee_lib.store.artefacts import kept, read_table, read_tables
+from btsee_lib.store.artefacts import kept
 from btsee_lib.store.backbone_artefact import recipe
+from btsee_lib.store.tables import read_table, read_tables
 
 MEASURED = ("reports", "measured")
 COMPARISONS = {"other_ways": "make schemes", "fewer_images": "make fewer-images", "joint": "make joint"}

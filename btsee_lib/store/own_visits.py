@@ -1,33 +1,45 @@
 """Both schemes of the paper once more, each branch after the number of visits that valid finds best for it."""
 
-from collections.abc import Iterable
-
 import pandas as pd
 from tqdm import tqdm
 
-from btsee_lib import boosting
 from btsee_lib.config import params
 from btsee_lib.parallel import in_processes
 from btsee_lib.schemes import PAPER_SCHEMES
 from btsee_lib.schemes.visits import OwnVisits
-from btsee_lib.store import artefacts, results
+from btsee_lib.store import results
 from btsee_lib.store.code import digests_of_code
 from btsee_lib.store.studies import load_studies, make_studies
+from btsee_lib.store.tree_artefact import TreeArtefact
 from btsee_lib.studies.branch_design import best_visits
-from btsee_lib.trees import BranchTree, TrainedBranch
+from btsee_lib.trees import BranchTree
 
 
 def make_own_visits() -> list[BranchTree]:
     """Train the branches of all configurations after their own best visits, or load what is there."""
-    in_processes(_make_tree, _calls(make_studies()), tqdm)
+    make_studies()  # they tell how many
+    in_processes(_make_tree, [(each,) for each in tree_artefacts() if not each.is_there()], tqdm)
     return load_own_visits()
 
 
 def load_own_visits() -> list[BranchTree]:
     """Load the branches that ``make_own_visits`` trained, seed by seed and scheme by scheme."""
+    return [each.require("boosted_branches") for each in tree_artefacts()]
+
+
+def tree_artefacts() -> list[TreeArtefact]:
+    """Where these branches lie, seed by seed and scheme by scheme."""
+    shares = best_shares(load_studies()["learning_curves"])
     return [
-        results.read_tree(artefacts.require(_name(*call[:2]), made_from(*call), "boosted_branches"), *call[:2])
-        for call in _calls(load_studies())
+        TreeArtefact(
+            f"own_visits/{scheme}_seed_{seed}",
+            made_from(scheme, seed, shares[scheme]),
+            scheme,
+            seed,
+            results.FEATURES,
+        )
+        for seed in params("boosting").seeds
+        for scheme in PAPER_SCHEMES
     ]
 
 
@@ -47,19 +59,6 @@ def made_from(scheme: str, seed: int, shares: tuple[float, ...]) -> dict:
     return described | {"shares": list(shares)}
 
 
-def _calls(studies: dict[str, pd.DataFrame]) -> list[tuple[str, int, tuple[float, ...]]]:
-    """Scheme, seed, and shares of the visits, one a branch."""
-    shares = best_shares(studies["learning_curves"])
-    return [(scheme, seed, shares[scheme]) for seed in params("boosting").seeds for scheme in PAPER_SCHEMES]
-
-
-def _name(scheme: str, seed: int) -> str:
-    return f"own_visits/{scheme}_seed_{seed}"
-
-
-def _make_tree(scheme: str, seed: int, shares: tuple[float, ...]) -> None:
-    def train() -> Iterable[TrainedBranch]:
-        arguments = (results.load_stored_features(), params("branches"), params("boosting"), seed)
-        return boosting.train_tree(OwnVisits(PAPER_SCHEMES[scheme], shares), *arguments)
-
-    results.kept_tree(_name(scheme, seed), made_from(scheme, seed, shares), scheme, seed, train)
+def _make_tree(tree: TreeArtefact) -> None:
+    own = OwnVisits(PAPER_SCHEMES[tree.scheme], tuple(tree.made_from["shares"]))
+    results.ensure_tree(tree, own, results.load_stored_features, params("boosting"))

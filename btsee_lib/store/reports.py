@@ -19,7 +19,8 @@ from matplotlib.figure import Figure
 
 from btsee_lib.config import params
 from btsee_lib.experiment import RECORDING, current_experiment
-from btsee_lib.store.artefacts import folder_of, read_table, read_tables, write_whole
+from btsee_lib.store.artefacts import folder_of
+from btsee_lib.store.tables import read_table, read_tables, write_whole
 
 METRICS = "metrics.json"
 CONDITIONS = "conditions.csv"  # in reports/tables: those under which the results were published

@@ -4,7 +4,7 @@ The notebook that teaches one of them makes it (``make_...``, which does nothing
 already), the later ones load it (``load_...``, which stops with a clear error if it is not).
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -22,11 +22,12 @@ from btsee_lib.data import Splits, load_splits
 from btsee_lib.experiment import input_path
 from btsee_lib.features import Features
 from btsee_lib.parallel import in_processes
-from btsee_lib.schemes import PAPER_SCHEMES, SCHEMES
+from btsee_lib.schemes import PAPER_SCHEMES, SCHEMES, Scheme
 from btsee_lib.store import artefacts, backbone_artefact
 from btsee_lib.store.code import digests_of_code
 from btsee_lib.store.data_checks import check_data
-from btsee_lib.trees import BranchTree, TrainedBranch, tree_of
+from btsee_lib.store.tree_artefact import TreeArtefact
+from btsee_lib.trees import BranchTree
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -97,14 +98,14 @@ def make_backbone_and_features(progress: Callable) -> None:
 
 def make_trees() -> list[BranchTree]:
     """Train the branches of all configurations, a process a scheme and seed, or load what is there."""
-    missing = [one for one in _trees() if not artefacts.is_there(_tree_name(*one), _made_from(*one))]
-    in_processes(_make_tree, missing, tqdm)
+    missing = [each for each in tree_artefacts() if not each.is_there()]
+    in_processes(_make_tree, [(each,) for each in missing], tqdm)
     _near_features.cache_clear()
     return load_trees()
 
 
-def _make_tree(scheme: str, seed: int) -> None:
-    ensure_tree(_tree_name(scheme, seed), scheme, seed, _near_features, params("boosting"), FEATURES)
+def _make_tree(tree: TreeArtefact) -> None:
+    ensure_tree(tree, SCHEMES[tree.scheme], _near_features, params("boosting"))
 
 
 @cache
@@ -114,46 +115,29 @@ def _near_features() -> Features:
 
 
 def ensure_tree(
-    name: str,
-    scheme: str,
-    seed: int,
-    stored: Callable[[], Features],
-    parameters: BoostingParameters,
-    features_name: str,
+    tree: TreeArtefact, scheme: Scheme, stored: Callable[[], Features], parameters: BoostingParameters
 ) -> BranchTree:
-    """Train the branches of a scheme and seed, or load them if they are there.
+    """Train the branches of a seed by a scheme, or load them if they are there.
 
     Parameters
     ----------
-    name : of the artefact.
     stored : returns the features; called only if need be.
-    features_name : the artefact that holds them.
     """
-
-    expected = tree_fingerprint(scheme, seed, parameters, features_name)
-    arguments = (params("branches"), parameters, seed)
-    return kept_tree(
-        name, expected, scheme, seed, lambda: boosting.train_tree(SCHEMES[scheme], stored(), *arguments)
-    )
-
-
-def kept_tree(
-    name: str, expected: dict, scheme: str, seed: int, train: Callable[[], Iterable[TrainedBranch]]
-) -> BranchTree:
-    """Load the branches of a scheme and seed from an artefact, or train them into it."""
-
-    def make(folder: Path) -> None:
-        set_up_torch(seed)
-        write_tree(folder, tree_of(scheme, seed, list(train())))
-
-    return read_tree(artefacts.ensure(name, expected, make), scheme, seed)
+    arguments = (params("branches"), parameters, tree.seed)
+    return tree.ensure(lambda: boosting.train_tree(scheme, stored(), *arguments), stored)
 
 
 def load_trees() -> list[BranchTree]:
     """Load the branches that notebook 03 trained, seed by seed and scheme by scheme."""
+    return [each.require("boosted_branches") for each in tree_artefacts()]
+
+
+def tree_artefacts() -> list[TreeArtefact]:
+    """Where the branches that notebook 03 trains lie, seed by seed and scheme by scheme."""
     return [
-        read_tree(artefacts.require(_tree_name(*one), _made_from(*one), "boosted_branches"), *one)
-        for one in _trees()
+        tree_artefact(f"cascades/{scheme}_seed_{seed}", scheme, seed, params("boosting"), FEATURES)
+        for seed in params("boosting").seeds
+        for scheme in PAPER_SCHEMES
     ]
 
 
@@ -185,21 +169,17 @@ def cost_model(backbone: nn.Module, stored: Features, splits: Splits) -> CostMod
     return CostModel.measure(backbone, branches, splits.test.images.shape[1:])
 
 
-def _trees() -> Iterator[tuple[str, int]]:
-    return ((scheme, seed) for seed in params("boosting").seeds for scheme in PAPER_SCHEMES)
-
-
-def _made_from(scheme: str, seed: int) -> dict:
-    return tree_fingerprint(scheme, seed, params("boosting"), FEATURES)
-
-
-def _tree_name(scheme: str, seed: int) -> str:
-    return f"cascades/{scheme}_seed_{seed}"
-
-
 def features_fingerprint(backbone_name: str) -> dict:
     """Describe what features are made from, those of the backbone that lies in an artefact of this name."""
     return artefacts.fingerprint([params("compute"), params("features")], features, [backbone_name])
+
+
+def tree_artefact(
+    name: str, scheme: str, seed: int, parameters: BoostingParameters, features_name: str
+) -> TreeArtefact:
+    """Describe the branches of a scheme and seed, trained on the features in the artefact of that name."""
+    made_from = tree_fingerprint(scheme, seed, parameters, features_name)
+    return TreeArtefact(name, made_from, scheme, seed, features_name)
 
 
 def tree_fingerprint(scheme: str, seed: int, parameters: BoostingParameters, features_name: str) -> dict:
@@ -216,18 +196,3 @@ def tree_fingerprint(scheme: str, seed: int, parameters: BoostingParameters, fea
 def _read_backbone(folder: Path, splits: Splits) -> tuple[nn.Module, pd.DataFrame]:
     network = backbone_artefact.read_backbone(folder, splits, params("backbone"))
     return network, pd.read_csv(folder / "history.csv")
-
-
-def write_tree(folder: Path, tree: BranchTree) -> None:
-    """Write a tree: ``nodes.csv``, ``logits.pt`` and ``branches.pt``."""
-    tree.nodes.to_csv(folder / "nodes.csv", index=False)
-    artefacts.save_tensors(folder / "logits.pt", tree.logits)
-    states = {str(position): state for position, state in enumerate(tree.states)}
-    artefacts.save_tensors(folder / "branches.pt", states)
-
-
-def read_tree(folder: Path, scheme: str, seed: int) -> BranchTree:
-    """Read what ``write_tree`` wrote."""
-    states, logits = (artefacts.load_tensors(folder / f"{name}.pt") for name in ("branches", "logits"))
-    ordered = [states[str(position)] for position in range(len(states))]
-    return BranchTree(scheme, seed, pd.read_csv(folder / "nodes.csv"), logits, ordered)

@@ -7,10 +7,11 @@ from btsee_lib.backbone import predict_logits
 from btsee_lib.config import params
 from btsee_lib.cost import count_macs
 from btsee_lib.data.splits import Splits
-from btsee_lib.store.artefacts import kept, write_whole
+from btsee_lib.store.artefacts import kept
 from btsee_lib.store.backbone_artefact import STATIC, ensure_narrower, recipe
 from btsee_lib.store.measured import made_here
 from btsee_lib.store.results import load_data
+from btsee_lib.store.tables import write_whole
 from btsee_lib.studies.rivals import packed
 
 SHARES = (0.25, 0.5, 0.625, 0.75, 0.875)  # of the backbone's width

@@ -18,6 +18,7 @@ from btsee_lib.store import artefacts, results
 from btsee_lib.store.code import digests_of_code
 from btsee_lib.store.measured import keep_comparison
 from btsee_lib.store.rival_results import measured_rivals
+from btsee_lib.store.tree_artefact import TreeArtefact, write_weights
 from btsee_lib.studies import effort, levers, other_ways, rivals
 from btsee_lib.studies.survivors import survivors_of
 from btsee_lib.trees import BranchTree, of_scheme, tree_of
@@ -34,9 +35,8 @@ def measure_other_ways() -> None:
     parameters, evaluation = params("boosting"), params("evaluation")
     calls = [(name, seed) for seed in parameters.seeds for name in SCHEMES]
     short_calls = [(CALIBRATION_ALONE.training, seed, min(effort.EFFORTS)) for seed in parameters.seeds]
-    in_processes(_make_tree, [*calls, *short_calls], tqdm)
+    trees = in_processes(trained_tree, [*calls, *short_calls], tqdm)[: len(calls)]
     in_processes(_make_effort, [(name,) for name in SCHEMES], tqdm)
-    trees = [trained_tree(*call) for call in calls]
     splits, stored = results.load_data(), results.load_stored_features()
     backbone, _ = results.load_backbone(splits)
     cost = results.cost_model(backbone, stored, splits)
@@ -84,8 +84,8 @@ def _made_from(scheme: str, seed: int, **others: object) -> dict:
     return results.tree_fingerprint(scheme, seed, parameters, results.FEATURES) | {"behind": rungs} | others
 
 
-def _make_tree(scheme: str, seed: int, share: float = 1.0) -> None:
-    """Train the branches of a scheme behind the rungs with a share of the visits, unless they are there."""
+def trained_tree(scheme: str, seed: int, share: float = 1.0) -> BranchTree:
+    """Return the branches of a scheme behind the rungs, after a share of the visits; trained if need be."""
     parameters = params("boosting")
     branches = params("branches").model_copy(update={"epochs": share * params("branches").epochs})
 
@@ -97,15 +97,12 @@ def _make_tree(scheme: str, seed: int, share: float = 1.0) -> None:
         row = {"training": scheme, "seed": seed, "branches": len(trained)}
         seconds = {"seconds": time.process_time() - started}
         pd.DataFrame([row | seconds]).to_csv(folder / "training.csv", index=False)
-        results.write_tree(folder, tree_of(scheme, seed, trained))
+        write_weights(folder, tree_of(scheme, seed, trained))
 
-    artefacts.ensure(_name(scheme, seed, share), _made_from(scheme, seed, share=share), make)
-
-
-def trained_tree(scheme: str, seed: int, share: float = 1.0) -> BranchTree:
-    """Return the branches of a scheme behind the rungs, after a share of the visits; trained if need be."""
-    _make_tree(scheme, seed, share)
-    return results.read_tree(artefacts.folder_of(_name(scheme, seed, share)), scheme, seed)
+    name, made_from = _name(scheme, seed, share), _made_from(scheme, seed, share=share)
+    artefacts.ensure(name, made_from, make)
+    tree = TreeArtefact(name, made_from, scheme, seed, results.FEATURES)
+    return tree.answered(results.load_stored_features)
 
 
 def _make_effort(scheme: str) -> None:

@@ -10,6 +10,7 @@ from btsee_lib.config import params
 from btsee_lib.parallel import in_processes
 from btsee_lib.store import artefacts
 from btsee_lib.store.results import cost_model, load_backbone, load_data, load_stored_features
+from btsee_lib.store.tables import read_tables
 from btsee_lib.studies import branch_design
 
 
@@ -23,12 +24,12 @@ def make_studies() -> dict[str, pd.DataFrame]:
         curves.to_csv(folder / "learning_curves.csv", index=False)
         pd.concat(kinds).to_csv(folder / "branch_kinds.csv", index=False)
 
-    return artefacts.read_tables(artefacts.ensure("studies", studies_made_from(), make))
+    return read_tables(artefacts.ensure("studies", studies_made_from(), make))
 
 
 def load_studies() -> dict[str, pd.DataFrame]:
     """Load the tables that ``make_studies`` wrote."""
-    return artefacts.read_tables(artefacts.require("studies", studies_made_from(), "boosted_branches"))
+    return read_tables(artefacts.require("studies", studies_made_from(), "boosted_branches"))
 
 
 def studies_made_from() -> dict:

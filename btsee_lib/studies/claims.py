@@ -76,8 +76,8 @@ def _shift(numbers: Numbers) -> Iterator[tuple]:
 
 
 def _sequence(numbers: Numbers) -> Iterator[tuple]:
-    equal = [name for name in sorted(numbers) if re.fullmatch(r"boosting\.gain\.\d+", name)]
-    own = [name for name in sorted(numbers) if re.fullmatch(r"boosting\.own_visits\.gain\.\d+", name)]
+    equal = _matching(numbers, r"boosting\.gain\.\d+")
+    own = _matching(numbers, r"boosting\.own_visits\.gain\.\d+")
     for name in [*(equal or ["boosting.gain.2"]), *own]:
         branch = f"branch {name.split('.')[-1]}" + (f", {OWN}" if name in own else "")
         claim = f"2 training branches in sequence, on survivors: {branch}"
@@ -94,7 +94,7 @@ def _light(numbers: Numbers) -> tuple:
 
 
 def _reliable(numbers: Numbers) -> Iterator[tuple]:
-    found = [name for name in sorted(numbers) if re.fullmatch(r"cpm\.survivors\.\d+\.shortfall", name)]
+    found = _matching(numbers, r"cpm\.survivors\.\d+\.shortfall")
     for name in found or ["cpm.survivors.2.shortfall"]:
         short, branch = _triple(numbers, name), name.split(".")[2]
         yield (
@@ -202,6 +202,11 @@ def _told(row: pd.Series) -> str:
 
 def _triple(numbers: Numbers, name: str) -> tuple[float, float, float]:
     return tuple(_value(numbers, key) for key in (name, f"{name}_low", f"{name}_high"))
+
+
+def _matching(numbers: Numbers, pattern: str) -> list[str]:
+    """The names that were noted, a branch each."""
+    return [name for name in sorted(numbers) if re.fullmatch(pattern, name)]
 
 
 def _value(numbers: Numbers, name: str) -> float:

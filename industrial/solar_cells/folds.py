@@ -21,6 +21,7 @@ from btsee_lib.cost import CostModel
 from btsee_lib.data.splits import ImageSet, Splits
 from btsee_lib.evaluation import BASELINE, BTS_EE
 from btsee_lib.features import Features
+from btsee_lib.schemes import SCHEMES
 from btsee_lib.store import artefacts, results
 from btsee_lib.store.backbone_artefact import backbone_fingerprint, read_backbone, train_into
 from btsee_lib.trees import BranchTree
@@ -87,7 +88,8 @@ def make_fold(cells: Cells, number: int, folds: int, miss_cost: int) -> Fold:
 
     def tree(kind: str, scheme: str, parameters: BoostingParameters, seed: int) -> BranchTree:
         name = f"{place}/{kind}_{scheme}_{seed}"
-        return results.ensure_tree(name, scheme, seed, lambda: stored, parameters, f"{place}/features")
+        artefact = results.tree_artefact(name, scheme, seed, parameters, f"{place}/features")
+        return results.ensure_tree(artefact, SCHEMES[scheme], lambda: stored, parameters)
 
     return Fold(
         number=number,

@@ -36,7 +36,7 @@ def test_what_is_damaged_is_named_and_what_is_no_picture_is_counted(tmp_path, pi
     spoilt = pictures | {names[3]: pictures[names[3]][:100], "train/cat/readme.txt": b"hello"}
     found = take_in(write_folder(tmp_path / "folder", spoilt), tmp_path, None)
     assert found.unreadable == [names[3]]
-    assert found.left_out.total() - len(found.unreadable) == 1
+    assert found.passed_over == 1
     assert len(found.rows) == len(pictures) - 1
 
 

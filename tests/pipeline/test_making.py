@@ -5,7 +5,8 @@ import yaml
 from small_experiment import small_repository
 
 from btsee_lib.pipeline import making
-from btsee_lib.store import artefacts, backbone_artefact
+from btsee_lib.store import artefacts, backbone_artefact, own_visits, results
+from btsee_lib.store.tree_artefact import TreeArtefact
 
 
 def test_where_several_processes_are_asked_for_they_are_started(repository, tmp_path, monkeypatch):
@@ -26,6 +27,13 @@ def test_where_several_processes_are_asked_for_they_are_started(repository, tmp_
 def test_what_is_kept_in_git_is_what_a_run_from_scratch_deletes(repository, monkeypatch):
     kept = []
     monkeypatch.setattr(artefacts, "keep", kept.append)
+    for module, folder in ((results, "cascades"), (own_visits, "own_visits")):
+        trees = [
+            TreeArtefact(f"{folder}/boosted_seed_{seed}", {}, "boosted", seed, "features") for seed in (0, 1)
+        ]
+        monkeypatch.setattr(module, "tree_artefacts", lambda trees=trees: trees)
     making.keep_in_git()
     (deleted,) = re.findall(r"rm -rf \$\(addprefix .*/measured/,(.*)\)", (repository / "Makefile").read_text())
-    assert kept == deleted.split() == ["backbone", "static_backbone", "studies"]
+    assert deleted.split() == ["backbone", "static_backbone", "studies", "cascades", "own_visits"]
+    assert {name.split("/")[0] for name in kept} == set(deleted.split())
+    assert {"cascades/boosted_seed_1", "own_visits/boosted_seed_1"} < set(kept)

@@ -6,6 +6,7 @@ import shutil
 import pytest
 import torch
 import yaml
+from made_up import assert_equal_trees
 from small_experiment import small_repository
 
 from btsee_lib import boosting, training
@@ -17,7 +18,6 @@ from btsee_lib.schemes import SCHEMES
 from btsee_lib.store import artefacts, results
 from btsee_lib.store.backbone_artefact import STATIC
 from btsee_lib.store.deployment_results import make_static_backbone
-from btsee_lib.trees import tree_of
 
 BRANCHES = {"independent": 3, "boosted": 1 + 2 + 4}
 
@@ -66,16 +66,6 @@ def never_trains(monkeypatch):
     monkeypatch.setattr(boosting, "fit_exit", trains)
 
 
-def assert_equal_trees(first, second):
-    assert (first.scheme, first.seed) == (second.scheme, second.seed)
-    assert first.nodes.equals(second.nodes)
-    assert list(first.logits) == list(second.logits)
-    assert all(torch.equal(first.logits[name], second.logits[name]) for name in first.logits)
-    for state, other in zip(first.states, second.states, strict=True):
-        assert list(state) == list(other)
-        assert all(torch.equal(state[name], other[name]) for name in state)
-
-
 def test_what_is_there_is_loaded_and_not_made_again(inside, never_trains):
     _, splits, backbone, history, features, trees = inside
     for loaded, table in (results.make_backbone(splits), results.load_backbone(splits)):
@@ -117,18 +107,6 @@ def test_a_configuration_is_found_at_the_branches_trained_behind_its_margins(ins
     for tree in (independent, boosted):
         assert (tree.nodes["training"] == tree.scheme).all()
         assert len(tree.nodes) == len(tree.states) == BRANCHES[tree.scheme]
-
-
-def test_a_tree_is_read_as_it_was_written(independent, boosted_tree, tmp_path):
-    closed = dataclasses.replace(boosted_tree[-1], closed=True, state={})
-    trained = {"independent": independent, "boosted": [*boosted_tree[:-1], closed]}
-    for scheme, each in trained.items():
-        tree, folder = tree_of(scheme, 3, each), tmp_path / scheme
-        folder.mkdir()
-        results.write_tree(folder, tree)
-        again = results.read_tree(folder, scheme, 3)
-        assert_equal_trees(again, tree)
-        assert again.position == tree.position
 
 
 def test_another_seed_is_trained_beside_the_first(inside, change):
@@ -302,28 +280,38 @@ def test_the_images_are_part_of_what_a_backbone_is_made_from(inside):
 
 @pytest.fixture
 def kept(inside):
-    """The backbone and the static network, kept in git and no longer among the artefacts."""
+    """What takes long and is small, kept in git and no longer among the artefacts."""
     root, splits, *_ = inside
     make_static_backbone(splits)
-    for name in ("backbone", STATIC):
+    names = ["backbone", STATIC, *(each.name for each in results.tree_artefacts())]
+    for name in names:
         artefacts.keep(name)
-    (root / "artifacts/before").mkdir(exist_ok=True)
-    for name in ("backbone", STATIC):
-        (root / "artifacts" / name).rename(root / "artifacts/before" / name)
+    shutil.copytree(root / "artifacts", root / "before")
+    for name in ("backbone", STATIC, "cascades"):
+        shutil.rmtree(root / "artifacts" / name)
     yield root / "reports/measured"
-    for name in ("backbone", STATIC):
-        shutil.rmtree(root / "artifacts" / name, ignore_errors=True)
+    shutil.rmtree(root / "artifacts")
+    (root / "before").rename(root / "artifacts")
+    for name in ("backbone", STATIC, "cascades"):
         shutil.rmtree(root / "reports/measured" / name)
-        (root / "artifacts/before" / name).rename(root / "artifacts" / name)
 
 
-def test_networks_kept_in_git_are_taken_over_and_not_trained(inside, kept, never_trains):
-    root, splits, _, history, *_ = inside
+def test_networks_and_branches_kept_in_git_are_taken_over_and_not_trained(inside, kept, never_trains):
+    root, splits, _, history, _, trees = inside
     _, table = results.make_backbone(splits)
     make_static_backbone(splits)
     assert table.equals(history)
-    for path in (root / "artifacts/before").glob("*/*"):
-        assert (root / "artifacts" / path.parent.name / path.name).read_bytes() == path.read_bytes()
+    for tree, expected in zip(results.make_trees(), trees, strict=True):
+        assert_equal_trees(tree, expected)
+    made = [path for path in (root / "artifacts").rglob("*") if path.is_file()]
+    assert {path.name for path in made} >= {"backbone.pt", "branches.pt", "logits.pt"}
+    for path in made:
+        assert (root / "before" / path.relative_to(root / "artifacts")).read_bytes() == path.read_bytes()
+
+
+def test_what_branches_answer_is_not_kept_in_git_since_it_is_made_in_seconds(kept):
+    sizes = {path.name: path.stat().st_size for path in kept.rglob("cascades/*/*")}
+    assert set(sizes) == {"branches.pt", "nodes.csv", "fingerprint.json"}
 
 
 @pytest.mark.parametrize("spoilt", ["parameters", "file"])
