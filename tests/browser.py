@@ -31,11 +31,12 @@ def found_in_browser(folder: Path, page: str, script: str):
     path.write_text(page + REPORT.format(script=script))
     profile = f"--user-data-dir={folder / 'browser'}"
     command = [CHROMIUM, *OPTIONS, profile, "--dump-dom", path.as_uri()]
-    for _ in range(3):  # on a busy machine the page's time may be up before the script has ended
+    for _ in range(8):  # on a busy machine the page's time may be up before the script has ended
         text = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True).stdout
         found = re.search(r'<pre id="found">(.*?)</pre>', text, re.DOTALL)
         if found:
             break
+    assert found, "the browser ended eight times before the script of the page did"
     answer = json.loads(html.unescape(found[1]))
     assert "problem" not in answer, answer["problem"]
     return answer["found"]
