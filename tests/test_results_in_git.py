@@ -409,13 +409,17 @@ def test_there_are_results_to_look_at():
     assert ROOT / "reports" in HOMES
 
 
+def sections_of(home):
+    """What ``params.yaml`` says of the experiment whose results lie in that folder."""
+    return yaml.safe_load(((ROOT if home == ROOT / "reports" else home) / "params.yaml").read_text())
+
+
 @pytest.mark.parametrize("folder", sorted((ROOT / "reports").glob("**/measured/*backbone")), ids=str)
 def test_a_kept_network_is_of_the_recipe_and_the_code_that_stand_here(folder):
     """Another one would lie here unused, and everybody would train for themselves."""
     made_from = json.loads((folder / "fingerprint.json").read_text())["made_from"]
     assert made_from["code"] == digests_of_code("btsee_lib.training")
-    home = ROOT if folder.parents[1] == ROOT / "reports" else folder.parents[1]
-    sections = yaml.safe_load((home / "params.yaml").read_text())
+    sections = sections_of(folder.parents[1])
     if folder.name == STATIC:
         sections["backbone"]["width"] = sections["deployment"]["static_width"]
     assert made_from["parameters"] == {
@@ -436,9 +440,7 @@ def assert_whole(folder):
 @pytest.mark.parametrize("kind", ["cascades", "own_visits"])
 def test_kept_branches_are_of_the_parameters_and_the_code_that_stand_here(home, kind):
     """Others would lie here unused, and everybody would train for themselves."""
-    sections = yaml.safe_load(
-        (home.parent / "params.yaml" if home == ROOT / "reports" else home / "params.yaml").read_text()
-    )
+    sections = sections_of(home)
     branches, boosting = (SECTIONS[name](**sections[name]) for name in ("branches", "boosting"))
     for scheme, seed in itertools.product(PAPERS, boosting.seeds):
         folder = home / "measured" / kind / f"{scheme}_seed_{seed}"
@@ -479,9 +481,7 @@ def test_kept_studies_are_of_the_code_that_stands_here_and_those_that_were_publi
     folder = home / "measured" / "studies"
     made_from = json.loads((folder / "fingerprint.json").read_text())["made_from"]
     assert made_from["code"] == digests_of_code("btsee_lib.studies.branch_design")
-    sections = yaml.safe_load(
-        (home / "params.yaml" if home.name != "reports" else ROOT / "params.yaml").read_text()
-    )
+    sections = sections_of(home)
     assert made_from["parameters"]["branches"] == SECTIONS["branches"](**sections["branches"]).model_dump()
     for name in ("branch_kinds", "learning_curves"):
         kept, published = (pd.read_csv(each / f"{name}.csv") for each in (folder, home / "tables"))

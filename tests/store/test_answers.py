@@ -41,9 +41,8 @@ def test_exits_that_answer_together_do_so_along_their_path(
 
 
 def test_a_closed_branch_answers_as_the_one_before_it(features, branch_parameters, boosting_parameters):
-    too_many = boosting_parameters.model_copy(
-        update={"min_survivors": len(features["valid"])}
-    )  # behind branch 1
+    of_branch_1 = len(features["valid"])  # more survivors than any later branch has
+    too_many = boosting_parameters.model_copy(update={"min_survivors": of_branch_1})
     arguments = (SCHEMES["boosted"], features, branch_parameters, too_many, 0)
     tree = tree_of("boosted", 0, list(boosting.train_tree(*arguments, chosen=PATHS[:1])))
     assert tree.nodes["closed"].tolist() == [False, True, True]

@@ -1,3 +1,4 @@
+import dataclasses
 import shutil
 
 import pytest
@@ -48,14 +49,32 @@ def test_a_tree_is_read_as_it_was_trained_and_not_made_again(inside):
     assert_equal_trees(made, trained)
     assert_equal_trees(artefact.require("boosted_branches"), made)
     assert_equal_trees(artefact.ensure(never, never), made)
+    assert made.position == trained.position
+
+
+def test_a_closed_branch_is_read_as_one(inside):
+    artefact, _, trained = inside
+    nodes, states = trained.nodes.copy(), [*trained.states[:-1], {}]
+    nodes.loc[len(nodes) - 1, "closed"] = True
+    closed = dataclasses.replace(trained, nodes=nodes, states=states)
+    shutil.rmtree(artefacts.folder_of(artefact.name))
+    artefacts.ensure(artefact.name, artefact.made_from, lambda folder: write_weights(folder, closed))
+    again = artefact.ensure(never, results.load_stored_features)
+    assert again.position == closed.position
+    logits = {name: each.clone() for name, each in trained.logits.items()}
+    for each in logits.values():
+        each[-1] = each[trained.position[2, (0.2,)]]  # of the branch before it
+    assert_equal_trees(again, dataclasses.replace(closed, logits=logits))
 
 
 def test_answers_are_those_of_the_weights_that_lie_beside_them(inside):
     """As where git keeps weights of another machine, which differ by a little although nothing else does."""
     artefact, made, trained = inside
-    trained.states[0]["classifier.weight"] = trained.states[0]["classifier.weight"] * 0.9
+    first, *states = trained.states
+    first = first | {"classifier.weight": first["classifier.weight"] * 0.9}
+    other = dataclasses.replace(trained, states=[first, *states])
     shutil.rmtree(artefacts.folder_of(artefact.name))
-    artefacts.ensure(artefact.name, artefact.made_from, lambda folder: write_weights(folder, trained))
+    artefacts.ensure(artefact.name, artefact.made_from, lambda folder: write_weights(folder, other))
     assert not artefact.is_there()
     with pytest.raises(
         ArtefactError, match=r"weights is .* expected .*: run 'dvc repro boosted_branches' first"
