@@ -74,6 +74,5 @@ def _tree(part: float, scheme: str, seed: int) -> BranchTree:
 
     expected = _of_part(own_visits.made_from(scheme, seed, shares), part)
     expected |= {"behind": [list(rung) for rung in rungs]}
-    name = f"{NAME}/{scheme}_seed_{seed}_part_{part:g}"
-    tree = TreeArtefact(name, expected, scheme, seed, results.FEATURES)
+    tree = TreeArtefact(f"{NAME}/{scheme}_seed_{seed}_part_{part:g}", expected, scheme, seed)
     return tree.ensure(train, results.load_stored_features)

@@ -31,13 +31,7 @@ def tree_artefacts() -> list[TreeArtefact]:
     """Where these branches lie, seed by seed and scheme by scheme."""
     shares = best_shares(load_studies()["learning_curves"])
     return [
-        TreeArtefact(
-            f"own_visits/{scheme}_seed_{seed}",
-            made_from(scheme, seed, shares[scheme]),
-            scheme,
-            seed,
-            results.FEATURES,
-        )
+        TreeArtefact(f"own_visits/{scheme}_seed_{seed}", made_from(scheme, seed, shares[scheme]), scheme, seed)
         for seed in params("boosting").seeds
         for scheme in PAPER_SCHEMES
     ]

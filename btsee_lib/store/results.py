@@ -179,7 +179,7 @@ def tree_artefact(
 ) -> TreeArtefact:
     """Describe the branches of a scheme and seed, trained on the features in the artefact of that name."""
     made_from = tree_fingerprint(scheme, seed, parameters, features_name)
-    return TreeArtefact(name, made_from, scheme, seed, features_name)
+    return TreeArtefact(name, made_from, scheme, seed)
 
 
 def tree_fingerprint(scheme: str, seed: int, parameters: BoostingParameters, features_name: str) -> dict:

@@ -35,13 +35,14 @@ def measure_other_ways() -> None:
     parameters, evaluation = params("boosting"), params("evaluation")
     calls = [(name, seed) for seed in parameters.seeds for name in SCHEMES]
     short_calls = [(CALIBRATION_ALONE.training, seed, min(effort.EFFORTS)) for seed in parameters.seeds]
-    trees = in_processes(trained_tree, [*calls, *short_calls], tqdm)[: len(calls)]
+    trained = in_processes(trained_tree, [*calls, *short_calls], tqdm)
+    trees = trained[: len(calls)]
+    short = [replace(each, scheme=levers.SHORT) for each in trained[len(calls) :]]
     in_processes(_make_effort, [(name,) for name in SCHEMES], tqdm)
     splits, stored = results.load_data(), results.load_stored_features()
     backbone, _ = results.load_backbone(splits)
     cost = results.cost_model(backbone, stored, splits)
     independent = of_scheme(trees, CALIBRATION_ALONE.training)
-    short = [replace(trained_tree(*call), scheme=levers.SHORT) for call in short_calls]
     at_rungs = {"chosen": effort.rungs(parameters)}
     decisions = evaluate_configurations(trees, stored, cost, parameters, calibrations=[SURVIVORS], **at_rungs)
     under_rules = other_ways.under_rules(trees, stored, cost, parameters)
@@ -101,8 +102,7 @@ def trained_tree(scheme: str, seed: int, share: float = 1.0) -> BranchTree:
 
     name, made_from = _name(scheme, seed, share), _made_from(scheme, seed, share=share)
     artefacts.ensure(name, made_from, make)
-    tree = TreeArtefact(name, made_from, scheme, seed, results.FEATURES)
-    return tree.answered(results.load_stored_features)
+    return TreeArtefact(name, made_from, scheme, seed).answered(results.load_stored_features)
 
 
 def _make_effort(scheme: str) -> None:

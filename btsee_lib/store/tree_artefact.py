@@ -24,15 +24,14 @@ WEIGHTS, NODES, LOGITS = "branches.pt", "nodes.csv", "logits.pt"
 class TreeArtefact:
     """Where the branches of a scheme and a seed lie, and what they are made from.
 
-    ``name``: of the artefact that holds the weights, what git may keep; ``made_from``: its fingerprint;
-    ``features``: the artefact that holds the features.
+    ``name``: of the artefact that holds the weights, what git may keep; ``made_from``: its fingerprint, that of
+    the features among it.
     """
 
     name: str
     made_from: dict
     scheme: str
     seed: int
-    features: str
 
     def is_there(self) -> bool:
         """Tell whether weights and answers are there; weights that git keeps are taken over."""
@@ -82,7 +81,7 @@ class TreeArtefact:
     def _answers_made_from(self) -> dict:
         # Weights of another machine may differ by a little, whatever they are made from.
         weights = digest_of_file(artefacts.folder_of(self.name) / WEIGHTS, "sha256")
-        return artefacts.fingerprint([params("branches")], answers, [self.name, self.features], weights=weights)
+        return artefacts.fingerprint([], answers, [self.name], weights=weights)
 
     def _answer(self, folder: Path, stored: Features) -> None:
         head = SCHEMES[self.scheme].head

@@ -28,9 +28,7 @@ def test_what_is_kept_in_git_is_what_a_run_from_scratch_deletes(repository, monk
     kept = []
     monkeypatch.setattr(artefacts, "keep", kept.append)
     for module, folder in ((results, "cascades"), (own_visits, "own_visits")):
-        trees = [
-            TreeArtefact(f"{folder}/boosted_seed_{seed}", {}, "boosted", seed, "features") for seed in (0, 1)
-        ]
+        trees = [TreeArtefact(f"{folder}/boosted_seed_{seed}", {}, "boosted", seed) for seed in (0, 1)]
         monkeypatch.setattr(module, "tree_artefacts", lambda trees=trees: trees)
     making.keep_in_git()
     (deleted,) = re.findall(r"rm -rf \$\(addprefix .*/measured/,(.*)\)", (repository / "Makefile").read_text())
