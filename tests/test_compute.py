@@ -1,10 +1,6 @@
 import json
 import multiprocessing
-import os
 import random
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,8 +10,9 @@ import two_processes
 import yaml
 from small_experiment import SMALL, small_repository
 from torch import nn
+from torch.distributed import run as torchrun
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+from torch.distributed.launcher.api import elastic_launch
 
 from btsee_lib import compute
 from btsee_lib.compute import borrowed, fits, new_fabric, set_up_torch
@@ -25,39 +22,24 @@ from btsee_lib.features import store_features
 from btsee_lib.store import backbone_artefact
 from btsee_lib.store import results as stored
 
-WORKER = Path(two_processes.__file__)
 IMAGES = SMALL["data"]["limit"]
 
 
-def torchrun(root, repository):
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(WORKER)]
-    environment = os.environ | {"PYTHONPATH": str(repository), "OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}
-    return subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
-
-
-def launch_here(root, killed_after=0):
-    """Start two processes as ``torchrun`` does, but as forks of one that has imported all they need."""
+def launch(root, killed_after=0):
+    """Start two processes with ``torchrun``'s options, as forks of one that has imported all they need."""
     multiprocessing.set_forkserver_preload(["btsee_lib.store.results", "lightning_fabric"])
-    config = LaunchConfig(
-        min_nodes=1,
-        max_nodes=1,
-        nproc_per_node=2,
-        run_id=f"run_{killed_after}",
-        rdzv_backend="c10d",
-        rdzv_endpoint="localhost:0",
-        max_restarts=0,
-        start_method="forkserver",
-        signals_to_handle="",
-    )
+    meeting = ["--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0", f"--rdzv-id={root}, {killed_after}"]
+    forks = ["--start-method=forkserver", "--signals-to-handle="]
+    options = torchrun.parse_args(["--nproc-per-node=2", *meeting, *forks, two_processes.__file__])
+    config, *_ = torchrun.config_from_args(options)
     elastic_launch(config, two_processes.make_in)(str(root), killed_after)
 
 
 @pytest.fixture(scope="module")
 def together(repository, tmp_path_factory):
-    """What two processes made, started by ``torchrun``."""
+    """What two processes made, started as ``torchrun`` does."""
     root = small_repository(tmp_path_factory.mktemp("two") / "root", repository, processes=2)
-    done = torchrun(root, repository)
-    assert done.returncode == 0, done.stderr[-3000:]
+    launch(root)
     return root
 
 
@@ -86,9 +68,9 @@ def test_two_processes_learn_as_one_does(together, alone):
 def test_two_processes_that_were_killed_go_on_to_the_same_bytes(together, repository, tmp_path):
     root = small_repository(tmp_path / "root", repository, processes=2)
     with pytest.raises(ChildFailedError):
-        launch_here(root, killed_after=1)
+        launch(root, killed_after=1)
     assert not (root / "artifacts/backbone").exists()
-    launch_here(root)
+    launch(root)
     seen = json.loads((root / "seen_0.json").read_text())["trained_on"]
     assert seen == (SMALL["backbone"]["epochs"] - 1) * IMAGES // 2
     for name in ("backbone.pt", "history.csv"):

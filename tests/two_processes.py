@@ -1,7 +1,4 @@
-"""What each of two processes does in test_compute: makes backbone and features, and says what it saw.
-
-``torchrun`` starts this file.
-"""
+"""What each of two processes does in test_compute: makes backbone and features, and says what it saw."""
 
 import json
 import os
@@ -40,7 +37,3 @@ def make_in(root: str, killed_after: int = 0) -> None:
     os.chdir(root)
     torch.set_num_threads(1)
     make_and_count(killed_after)
-
-
-if __name__ == "__main__":
-    make_and_count()
