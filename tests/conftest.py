@@ -5,18 +5,21 @@ import itertools
 import os
 from pathlib import Path
 
+import onnx
 import pytest
 import torch
 from filelock import FileLock
 from hypothesis import settings
 from joblib import parallel_config
 from made_up import made_up_features, made_up_tree
+from small_experiment import inside_small_repository
 
 from btsee_lib import boosting, compute, config, experiment, fitting
 from btsee_lib.backbone import StagedResNet18
 from btsee_lib.calibration import calibrate, confidence_and_class
 from btsee_lib.cascade import Cascade
 from btsee_lib.data import load_splits
+from btsee_lib.deployment import onnx_export
 from btsee_lib.deployment.cascade_file import Description
 from btsee_lib.deployment.onnx_export import export
 from btsee_lib.features import load_features, store_features
@@ -47,15 +50,18 @@ def one_process():
 
 @pytest.fixture(scope="session", autouse=True)
 def one_table_of_operators():
-    """What torch knows of ONNX is read once: it reads it again for every model, two fifths of an export."""
-    try:
-        from torch.onnx._internal.exporter._registration import ONNXRegistry  # torch's own: it may move
-    except ImportError:
+    """What torch knows of ONNX and of its own operators is read once: it reads both again for every model."""
+    try:  # torch's own: they may move
+        from torch._export import utils
+        from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+        read, collect = ONNXRegistry.from_torchlib, utils._collect_all_valid_cia_ops_for_namespace
+    except (ImportError, AttributeError):
         yield
         return
     with pytest.MonkeyPatch.context() as patch:
-        once = functools.cache(ONNXRegistry.from_torchlib)
-        patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(once))
+        patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(functools.cache(read)))
+        patch.setattr(utils, "_collect_all_valid_cia_ops_for_namespace", functools.cache(collect))
         yield
 
 
@@ -121,6 +127,20 @@ def package(tmp_path, monkeypatch):
         return folder.name
 
     return write
+
+
+@pytest.fixture(scope="session")
+def small_backbone(repository, tmp_path_factory, once_for_all_workers):
+    """The files of backbone and features of the small experiment, for whoever asks what comes after them."""
+
+    def make():
+        root = tmp_path_factory.mktemp("made") / "small"
+        with inside_small_repository(root, repository):
+            results.make_backbone_and_features(iter)
+        files = [path for path in (root / "artifacts").rglob("*") if path.is_file()]
+        return {str(path.relative_to(root)): path.read_bytes() for path in files}
+
+    return once_for_all_workers("small_backbone", make)
 
 
 @pytest.fixture(scope="session")
@@ -280,10 +300,24 @@ def description(splits, backbone_parameters, branch_parameters):
 
 
 @pytest.fixture(scope="session")
-def exported_segments(cascade, description, tmp_path_factory):
-    """A folder with both ONNX forms of the cascade, and its segments for whoever exports it again."""
-    folder, segments = tmp_path_factory.mktemp("onnx"), {}
-    export(cascade, description, folder, segments)
+def exported_segments(cascade, description, tmp_path_factory, once_for_all_workers):
+    """A folder with both ONNX forms of the cascade, and its segments for whoever exports it again.
+
+    Torch's part takes seconds: one worker does it.
+    """
+
+    def torchs_part():
+        segments = {}
+        export(cascade, description, tmp_path_factory.mktemp("first"), segments)
+        return {name: model.SerializeToString() for (name, *_), model in segments.items()}
+
+    models, segments = once_for_all_workers("segments", torchs_part), {}
+    folder = tmp_path_factory.mktemp("onnx")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            onnx_export, "_export_segment", lambda segment, *_: onnx.load_from_string(models[segment.name])
+        )
+        export(cascade, description, folder, segments)
     return folder, segments
 
 

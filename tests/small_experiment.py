@@ -12,6 +12,7 @@ SMALL = {
     "backbone": {"width": 8, "epochs": 2, "reduced_epochs": 1, "batch_size": 50},
     "features": {"batch_size": 150},
     "branches": {"channels": [4, 4, 4], "epochs": 2, "batch_size": 50},
+    "evaluation": {"resamples": 20},
     "boosting": {"seeds": [0], "margins": [[-0.1, 0.2]] * 3, "min_support": 5, "min_survivors": 20},
 }
 
@@ -28,9 +29,19 @@ def small_repository(root: Path, repository: Path, processes: int = 1) -> Path:
     return root
 
 
+def write_artefacts(root: Path, made: dict[str, bytes]) -> Path:
+    """Lay what was made in another such repository into this one: the content of each file by its path."""
+    for name, content in made.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(content)
+    return root
+
+
 @contextmanager
-def inside_small_repository(root: Path, repository: Path) -> Iterator[pytest.MonkeyPatch]:
+def inside_small_repository(
+    root: Path, repository: Path, made: dict[str, bytes] | None = None
+) -> Iterator[pytest.MonkeyPatch]:
     """Work in such a repository meanwhile, in the fixture of a module; what is patched ends with it."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(small_repository(root, repository))
+        patch.chdir(write_artefacts(small_repository(root, repository), made or {}))
         yield patch

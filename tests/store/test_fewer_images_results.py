@@ -3,20 +3,20 @@ from small_experiment import inside_small_repository
 
 from btsee_lib.config import params
 from btsee_lib.errors import ArtefactError
-from btsee_lib.store import fewer_images_results, results
+from btsee_lib.store import fewer_images_results
 from btsee_lib.store.measured import measured_comparison
-from btsee_lib.studies import parts
+from btsee_lib.studies import branch_design, parts
 
 
 @pytest.fixture(scope="module")
-def measured(repository, tmp_path_factory):
+def measured(repository, small_backbone, tmp_path_factory):
     """A small repository in which boosting was tried on half of the training images and on all."""
     root = tmp_path_factory.mktemp("fewer") / "small"
-    with inside_small_repository(root, repository) as patch:
+    with inside_small_repository(root, repository, small_backbone) as patch:
         patch.setattr(parts, "PARTS", (0.5, 1.0))
+        patch.setattr(branch_design, "WIDTHS", (4, 8))
         with pytest.raises(ArtefactError, match="make fewer-images"):
             measured_comparison("fewer_images")
-        results.make_backbone_and_features(iter)
         fewer_images_results.measure_fewer_images()
         return root, measured_comparison("fewer_images"), params("boosting").seeds
 

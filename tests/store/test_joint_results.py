@@ -7,11 +7,10 @@ from btsee_lib.studies import joint
 
 
 @pytest.fixture(scope="module")
-def measured(repository, tmp_path_factory):
+def measured(repository, small_backbone, tmp_path_factory):
     """A small repository in which backbone and branches have been trained together."""
     root = tmp_path_factory.mktemp("joint") / "small"
-    with inside_small_repository(root, repository):
-        results.make_backbone_and_features(iter)
+    with inside_small_repository(root, repository, small_backbone):
         results.make_trees()
         joint_results.measure_joint()
     return root

@@ -11,16 +11,16 @@ BEST = {"independent": {1: 2, 2: 1}, "boosted": {1: 2, 2: 0.5}}  # times the usu
 
 
 @pytest.fixture(scope="module")
-def trained(repository, tmp_path_factory):
+def trained(repository, small_backbone, tmp_path_factory):
     """A small repository, its usual branches, and those after visits of their own."""
-    with inside_small_repository(tmp_path_factory.mktemp("own") / "small", repository) as patch:
+    root = tmp_path_factory.mktemp("own") / "small"
+    with inside_small_repository(root, repository, small_backbone) as patch:
         usual = results.params("branches").epochs
         rows = [
             {"training": scheme, "branch": branch, "epochs": share * usual, "valid_accuracy": 0.5}
             for scheme, shares in BEST.items()
             for branch, share in shares.items()
         ]
-        results.make_backbone_and_features(iter)
         with pytest.raises(ArtefactError, match="dvc repro boosted_branches"):
             own_visits.load_own_visits()  # there are no studies
         for name in ("make_studies", "load_studies"):

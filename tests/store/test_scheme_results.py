@@ -1,3 +1,5 @@
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,9 +13,11 @@ from btsee_lib.store.artefacts import kept
 from btsee_lib.store.backbone_artefact import recipe
 from btsee_lib.store.measured import measured_comparison
 from btsee_lib.store.rival_results import COLUMNS, TABLE
+from btsee_lib.studies import other_ways
 from btsee_lib.studies.rivals import packed
 
 FEW = {name: SCHEMES[name] for name in ("independent", "boosted", "additive, boosted")}
+FEW_DRAWS = partial(other_ways.who_beats_whom, resamples=100)
 
 
 def write_networks():
@@ -30,12 +34,12 @@ def write_networks():
 
 
 @pytest.fixture(scope="module")
-def measured(repository, tmp_path_factory):
+def measured(repository, small_backbone, tmp_path_factory):
     """A small repository in which three schemes have been compared, and what was read back."""
     root = tmp_path_factory.mktemp("small")
-    with inside_small_repository(root, repository) as patch:
+    with inside_small_repository(root, repository, small_backbone) as patch:
         patch.setattr(scheme_results, "SCHEMES", FEW)
-        results.make_backbone_and_features(iter)
+        patch.setattr(other_ways, "who_beats_whom", FEW_DRAWS)
         write_networks()
         scheme_results.measure_other_ways()
         return root, measured_comparison("other_ways")
@@ -71,6 +75,7 @@ def test_what_has_been_trained_is_kept_and_another_scheme_trains_itself_alone(me
         return train(scheme, *arguments, **others)
 
     monkeypatch.setattr(boosting, "train_tree", noted)
+    monkeypatch.setattr(other_ways, "who_beats_whom", FEW_DRAWS)
     monkeypatch.setattr(scheme_results, "SCHEMES", FEW | {"mixture": SCHEMES["mixture"]})
     monkeypatch.setattr(scheme_results, "in_processes", lambda work, calls, _: [work(*each) for each in calls])
     scheme_results.measure_other_ways()

@@ -1,16 +1,16 @@
 import shutil
 
 import pytest
-from small_experiment import small_repository
+from small_experiment import small_repository, write_artefacts
 
-from btsee_lib.store import artefacts, results, studies
+from btsee_lib.store import artefacts, studies
 
 
 @pytest.fixture
-def inside(repository, tmp_path, monkeypatch):
-    """A small repository with a backbone and its features."""
-    monkeypatch.chdir(small_repository(tmp_path / "small", repository))
-    results.make_backbone_and_features(iter)
+def inside(repository, small_backbone, tmp_path, monkeypatch):
+    """A small repository with a backbone and its features; branches are tried at small widths."""
+    monkeypatch.chdir(write_artefacts(small_repository(tmp_path / "small", repository), small_backbone))
+    monkeypatch.setattr(studies.branch_design, "WIDTHS", (4, 8))
 
 
 def test_the_studies_are_run_once_and_taken_over_where_they_are_kept_whole(inside, monkeypatch):

@@ -16,11 +16,10 @@ from btsee_lib.trees import tree_of
 
 
 @pytest.fixture(scope="module")
-def small(repository, tmp_path_factory):
+def small(repository, small_backbone, tmp_path_factory):
     """A small repository, the artefact of its boosted branches, these, and as they came from training."""
     root = tmp_path_factory.mktemp("tree") / "small"
-    with inside_small_repository(root, repository):
-        results.make_backbone_and_features(iter)
+    with inside_small_repository(root, repository, small_backbone):
         stored = results.load_stored_features()
         _, artefact = results.tree_artefacts()
         scheme, of_boosting = SCHEMES[artefact.scheme], params("boosting")
