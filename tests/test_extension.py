@@ -6,6 +6,7 @@ from typing import NamedTuple
 import pandas as pd
 import pytest
 import torch
+from small_networks import four_layers, halving
 from torch import nn
 
 from btsee_lib import boosting, fitting
@@ -127,8 +128,30 @@ def test_a_scheme_that_weighs_samples_at_random_goes_the_whole_way(monkeypatch, 
         assert not torch.equal(state["classifier.weight"], other.state["classifier.weight"])
 
 
+@pytest.fixture(scope="module")
+def quick_backbone(splits, backbone_parameters, feature_parameters, tmp_path_factory):
+    """A backbone of four stages that is quick to export, and its features."""
+    changes = {"name": "four layers", "epochs": 8, "reduced_epochs": 0, "learning_rate": 0.02}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(BACKBONES, "four layers", four_layers)
+        backbone, _ = new_trained_backbone(splits, backbone_parameters.model_copy(update=changes))
+        folder = tmp_path_factory.mktemp("quick")
+        store_features(backbone, splits, folder, feature_parameters)
+        yield {"backbone": backbone, "features": load_features(folder)}
+
+
 def test_an_exit_rule_on_the_ratio_of_two_probabilities_goes_the_whole_way(
-    monkeypatch, go, tmp_path, description, splits, backbone, branches, features, boosting_parameters, trees
+    monkeypatch,
+    go,
+    tmp_path,
+    description,
+    splits,
+    quick_backbone,
+    backbone,
+    branches,
+    features,
+    trees,
+    boosting_parameters,
 ):
     class Ratio(ExitRule):
         """A branch is the surer the smaller the second probability is beside the largest."""
@@ -140,10 +163,10 @@ def test_an_exit_rule_on_the_ratio_of_two_probabilities_goes_the_whole_way(
             return 1 - second / first
 
     monkeypatch.setitem(EXIT_RULES, "ratio", Ratio())
-    way = go(rule=EXIT_RULES["ratio"], knobs=[0.9, 0.5])
+    way = go(rule=EXIT_RULES["ratio"], knobs=[0.9, 0.5], **quick_backbone)
     assert way.exits.exit.unique().tolist() == [0, 1, 2, 3]
-    described = description.model_copy(update={"rule": "ratio", "margins": way.margins})
-    assert_runs_elsewhere(way, described, splits.test.images[:300], tmp_path)
+    changes = {"backbone": "four layers", "rule": "ratio", "margins": way.margins}
+    assert_runs_elsewhere(way, description.model_copy(update=changes), splits.test.images[:300], tmp_path)
     cost = CostModel.measure(backbone, branches, splits.test.images.shape[1:])
     swept = sweep_rules(trees[:1], features, cost, boosting_parameters).table
     shares = swept.loc[swept["rule"] == "ratio", "exit1"]
@@ -152,12 +175,13 @@ def test_an_exit_rule_on_the_ratio_of_two_probabilities_goes_the_whole_way(
 
 
 @pytest.mark.parametrize("name", ["difference of two", "entropy"])
-def test_a_rule_on_the_whole_answer_runs_elsewhere_too(name, go, tmp_path, description, splits):
+def test_a_rule_on_the_whole_answer_runs_elsewhere_too(name, go, tmp_path, description, splits, quick_backbone):
     rule = EXIT_RULES[name]
-    way = go(rule=rule, knobs=[rule.knobs[len(rule.knobs) // 2], rule.knobs[3 * len(rule.knobs) // 4]])
+    knobs = [rule.knobs[len(rule.knobs) // 2], rule.knobs[3 * len(rule.knobs) // 4]]
+    way = go(rule=rule, knobs=knobs, **quick_backbone)
     assert len(way.exits.exit.unique()) > 1
-    described = description.model_copy(update={"rule": name, "margins": way.margins})
-    assert_runs_elsewhere(way, described, splits.test.images[:300], tmp_path)
+    changes = {"backbone": "four layers", "rule": name, "margins": way.margins}
+    assert_runs_elsewhere(way, description.model_copy(update=changes), splits.test.images[:300], tmp_path)
 
 
 def test_a_data_set_of_noise_goes_the_whole_way(
@@ -191,8 +215,8 @@ def test_a_backbone_of_three_stages_goes_the_whole_way(
     def three_stages(num_classes, in_channels, width, stem):
         """A small network, and so two branches."""
         network = nn.Sequential(
-            nn.Sequential(nn.Conv2d(in_channels, width, 3, stride=2, padding=1), nn.ReLU()),
-            nn.Sequential(nn.Conv2d(width, 2 * width, 3, stride=2, padding=1), nn.ReLU()),
+            halving(in_channels, width),
+            halving(width, 2 * width),
             nn.Sequential(nn.Flatten(), nn.Linear(98 * width, num_classes)),
         )
         network.num_classes, network.stages = num_classes, list(network)

@@ -2,7 +2,7 @@ import re
 
 import pytest
 import torch
-from torch import nn
+from small_networks import four_layers
 
 from btsee_lib import config
 from btsee_lib.backbone import BACKBONES
@@ -33,25 +33,13 @@ def images(splits):
     return splits.test.images[:120].numpy()
 
 
-def four_layers(num_classes, in_channels, width, stem):
-    """A network of four stages, a layer each: quick to export, and every part of it is exported here."""
-    network = nn.Sequential(
-        nn.Sequential(nn.Conv2d(in_channels, width, 3, stride=2, padding=1), nn.ReLU()),
-        nn.Sequential(nn.Conv2d(width, 2 * width, 3, stride=2, padding=1), nn.ReLU()),
-        nn.Sequential(nn.Conv2d(2 * width, 4 * width, 3, stride=2, padding=1), nn.ReLU()),
-        nn.Sequential(nn.Flatten(), nn.Linear(4 * width * 4 * 4, num_classes)),
-    )
-    network.num_classes, network.stages, network.width = num_classes, list(network), width
-    return network
-
-
 @pytest.fixture(scope="module")
 def models(description, images):
     """A cascade on an untrained network, which lets images out at every exit, and the network alone."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(BACKBONES, "four layers", four_layers)
         described = description.model_copy(update={"backbone": "four layers"})
-        torch.manual_seed(0)
+        torch.manual_seed(1)  # under this seed some of the first images leave at every exit
         fresh = new_cascade(described)
         normalised = described.normalise(torch.from_numpy(images))
         thresholds = forced_shares(fresh, normalised, [0.4, 0.3, 0.2, 0.1], [False] * 3)

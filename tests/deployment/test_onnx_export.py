@@ -5,11 +5,15 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from small_networks import four_layers
 
+from btsee_lib.backbone import BACKBONES
 from btsee_lib.cascade import Cascade
 from btsee_lib.deployment import onnx_export
+from btsee_lib.deployment.cascade_file import new_cascade
 from btsee_lib.deployment.onnx_export import OUTPUTS, SINGLE, export, segments
 from btsee_lib.deployment.onnx_runner import OnnxCascade, OnnxStages
+from btsee_lib.deployment.timed_models import forced_shares
 from btsee_lib.exit_rules import EXIT_RULES
 
 NUMBER = 300
@@ -45,16 +49,21 @@ def test_both_forms_decide_as_torch_does(exported, cascade, description, images,
 
 
 @pytest.mark.parametrize("closed", [(0, 2), (0, 1, 2)])
-def test_a_closed_branch_is_not_in_the_model(tmp_path, cascade, description, images, closed):
-    thresholds = cascade.thresholds.clone()
+def test_a_closed_branch_is_not_in_the_model(tmp_path, description, images, closed, monkeypatch):
+    monkeypatch.setitem(BACKBONES, "four layers", four_layers)  # quick to export
+    described = description.model_copy(update={"backbone": "four layers"})
+    torch.manual_seed(0)
+    fresh = new_cascade(described)
+    normalised = described.normalise(torch.from_numpy(images))
+    thresholds = forced_shares(fresh, normalised, [0.2, 0.3, 0.2, 0.3], [False] * 3) - 1e-4
     thresholds[list(closed)] = torch.inf
-    shut = other(cascade, thresholds)
-    export(shut, description, tmp_path)
-    names = [segment.name for segment in segments(shut, description)]
+    shut = other(fresh, thresholds)
+    export(shut, described, tmp_path)
+    names = [segment.name for segment in segments(shut, described)]
     assert len(names) == 4 - len(closed)
     assert sorted(path.stem for path in tmp_path.glob("stage_*.onnx")) == sorted(names)
-    assert_agree(OnnxCascade(tmp_path / SINGLE).predict(images[:60]), shut, description, images[:60])
-    assert_agree(OnnxStages(tmp_path).predict(images[:60]), shut, description, images[:60])
+    assert_agree(OnnxCascade(tmp_path / SINGLE).predict(images[:60]), shut, described, images[:60])
+    assert_agree(OnnxStages(tmp_path).predict(images[:60]), shut, described, images[:60])
 
 
 def test_the_single_model_holds_each_later_stage_inside_the_if_before_it(exported):

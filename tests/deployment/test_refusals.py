@@ -12,7 +12,9 @@ import onnx
 import pytest
 import torch
 from PIL import Image
+from small_networks import four_layers
 
+from btsee_lib.backbone import BACKBONES
 from btsee_lib.cascade import Cascade
 from btsee_lib.data.image_files import Picture, decode
 from btsee_lib.data.preparation import MOST_BYTES, PREPARATION
@@ -33,7 +35,7 @@ ABOUT = {
     "image_shape": (3, 16, 16),
     "mean": (0.5,) * 3,
     "std": (0.25,) * 3,
-    "backbone": "resnet18",
+    "backbone": "four layers",
     "width": 8,
     "stem": "small",
     "branch_channels": (4, 4, 4),
@@ -42,6 +44,13 @@ ABOUT = {
     "margins": (0.0, 0.0, 0.0),
     "measured": {},
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_backbone():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(BACKBONES, "four layers", four_layers)
+        yield
 
 
 @pytest.fixture(scope="module")

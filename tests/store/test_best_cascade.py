@@ -2,9 +2,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 from small_experiment import small_repository
+from small_networks import four_layers
 
 from btsee_lib import boosting, deployment
+from btsee_lib.backbone import BACKBONES
 from btsee_lib.deployment import onnx_export
 from btsee_lib.errors import ArtefactError
 from btsee_lib.exit_rules import EXIT_RULES
@@ -19,10 +22,20 @@ OFFERS = [  # training, rule, knob, max_drop, valid_reduction
 ]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def quick_backbone():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(BACKBONES, "four layers", four_layers)
+        yield
+
+
 @pytest.fixture(scope="module")
 def root(repository, tmp_path_factory):
-    """A small repository in which schemes and rules have been compared."""
+    """A small repository of a backbone that is quick to export, in which schemes and rules were compared."""
     root = small_repository(tmp_path_factory.mktemp("best") / "small", repository)
+    parameters = yaml.safe_load((root / "params.yaml").read_text())
+    parameters["backbone"]["name"] = "four layers"
+    (root / "params.yaml").write_text(yaml.safe_dump(parameters))
     folder = root / "reports/measured/other_ways/fashion-mnist"
     folder.mkdir(parents=True)
     names = ["training", "rule", "knob", "max_drop", "valid_reduction"]
