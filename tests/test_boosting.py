@@ -308,7 +308,7 @@ def test_training_is_decided_by_the_seed(features, branch_parameters, boosting_p
 
 def everything_chosen(root, folder, backbone_parameters, branch_parameters, boosting_parameters):
     """All that is trained or chosen on the way from the raw images to the thresholds."""
-    splits = load_splits("fashion-mnist", root, limit=400)
+    splits = load_splits("fashion-mnist", root, limit=300)
     torch.manual_seed(0)
     backbone = StagedResNet18(10, in_channels=1, width=8)
     history = train_backbone(backbone, splits, backbone_parameters.model_copy(update={"epochs": 3}))
@@ -336,7 +336,8 @@ def everything_chosen(root, folder, backbone_parameters, branch_parameters, boos
 def test_no_test_image_and_no_test_label_reaches_a_choice(
     repository, tmp_path, monkeypatch, backbone_parameters, branch_parameters, boosting_parameters
 ):
-    arguments = (backbone_parameters, branch_parameters, boosting_parameters)
+    short = branch_parameters.model_copy(update={"epochs": 2})
+    arguments = (backbone_parameters, short, boosting_parameters)
     chosen, test_logits = everything_chosen(repository / "data", tmp_path / "true", *arguments)
     read = fashion_mnist.read
 
