@@ -11,7 +11,7 @@ SMALL = {
     "data": {"limit": 300},
     "backbone": {"width": 8, "epochs": 2, "reduced_epochs": 1, "batch_size": 50},
     "features": {"batch_size": 150},
-    "branches": {"channels": [4, 4, 4], "epochs": 2, "batch_size": 50},
+    "branches": {"channels": [4, 4, 4], "epochs": 2, "batch_size": 100},
     "evaluation": {"resamples": 20},
     "boosting": {"seeds": [0], "margins": [[-0.1, 0.2]] * 3, "min_support": 5, "min_survivors": 20},
 }
