@@ -14,9 +14,9 @@ CLASSES = "airplane automobile bird cat deer dog frog horse ship truck".split()
 SPLITS = ("train", "valid", "test")
 
 
-def png(image, mode="RGB", side=32):
-    """Return a grey picture (28, 28) as the bytes of a square PNG, coloured unless the mode is grey."""
-    grey = Image.fromarray(image).resize((side, side), Image.Resampling.BILINEAR)
+def png(image, mode="RGB"):
+    """Return a grey picture (28, 28) as the bytes of a PNG of 32 x 32, coloured unless the mode is grey."""
+    grey = Image.fromarray(image).resize((32, 32), Image.Resampling.BILINEAR)
     if mode == "RGB":
         pixels = np.asarray(grey)
         grey = Image.fromarray(np.stack([pixels, 255 - pixels, pixels // 2], axis=2))
@@ -25,7 +25,7 @@ def png(image, mode="RGB", side=32):
     return content.getvalue()
 
 
-def files(images_a_class=9, mode="RGB", side=32):
+def files(images_a_class=9, mode="RGB"):
     """Return the pictures as {path in the archive: bytes}: all different, two of nine named as CIFAR's."""
     images, labels = fashion_mnist.read(repository_root(Path(__file__).parent) / "data/fashion-mnist", "train")
     found = {}
@@ -34,7 +34,7 @@ def files(images_a_class=9, mode="RGB", side=32):
         for position, member in enumerate(members):
             split, within = SPLITS[position // images_a_class], position % images_a_class
             stem = (f"cifar10-train-{member}", f"cifar-10-test-{member}") + 7 * (f"n{member:08}_1",)
-            found[f"{split}/{name}/{stem[within % 9]}.png"] = png(images[member], mode, side)
+            found[f"{split}/{name}/{stem[within % 9]}.png"] = png(images[member], mode)
     return found
 
 

@@ -77,15 +77,14 @@ def test_a_picture_that_claims_too_many_pixels_is_refused_by_name(tmp_path, pict
 
 def test_memory_does_not_grow_with_the_number_of_pictures(tmp_path):
     """Ten times as many pictures, 26 MB of pixels more, take at most 6 MB more."""
-    side = 64  # four times the pixels of the published ones: a quarter of the files to open
-    few = files(images_a_class=8, side=side)
+    few = files(images_a_class=30)
     many = {path.replace(".png", f"_{copy}.png"): few[path] for path in few for copy in range(10)}
     archives = [
         write_archive(tmp_path / f"{name}.tar.gz", pictures=pictures)
         for name, pictures in (("few", few), ("many", many))
     ]
     peaks = peaks_of_reading(archives, tmp_path)
-    assert 3 * side * side * (len(many) - len(few)) > 24e6
+    assert 3 * 32 * 32 * (len(many) - len(few)) > 24e6
     assert peaks[1] - peaks[0] < 6e6
 
 
